@@ -1,0 +1,209 @@
+//! The archive on disk: identity, objects, record log, staging, and the lock that keeps a second larder out.
+//!
+//! Everything that outlives larder is here, as plain files. **Invariant:** a file below `objects/` is complete and its
+//! bytes match its name; it is written to `staging/`, checked, synced and only then renamed.
+
+mod digest;
+mod lock;
+mod objects;
+mod record;
+mod records;
+mod verify;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+pub use digest::{Digest, NotADigest};
+pub use lock::{Holder, Lock};
+pub use objects::{Objects, Put, PutError, Staged, Wanted};
+pub use record::{FileState, Record, record_digest};
+pub use records::{Line, RecordLog, read_line};
+pub use verify::{Damage, Verified, verify};
+
+/// What can go wrong with the archive itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file operation failed.
+    #[error("could not {what} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried, such as `write`.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The folder is not the archive that was meant.
+    #[error("{0}")]
+    Identity(String),
+    /// Another larder holds the archive.
+    #[error("the archive {path} is in use by larder {holder}", path = path.display())]
+    InUse {
+        /// The archive.
+        path: PathBuf,
+        /// By whom.
+        holder: Holder,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+
+    /// Whether the disk is full or its quota is spent.
+    pub fn disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// The identity of an archive, in the file `LARDER`.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+struct Identity {
+    format: u32,
+    id: String,
+}
+
+/// The format of the folder.
+const FORMAT: u32 = 1;
+
+/// One archive.
+#[derive(Debug)]
+pub struct Archive {
+    root: PathBuf,
+    id: String,
+    /// The objects.
+    pub objects: Objects,
+}
+
+impl Archive {
+    /// Opens the archive at `root`. `expected` are the identities that it must have, with who says so.
+    ///
+    /// # Errors
+    /// When there is no archive, or another one.
+    pub fn open(root: &Path, expected: &[(&str, &str)]) -> Result<Self, Error> {
+        let path = root.join("LARDER");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::Identity(match expected.first() {
+                    Some((id, who)) => format!(
+                        "{} is not the archive {id} that {who} names (it has no file LARDER); is its disk mounted?",
+                        root.display()
+                    ),
+                    None => format!("there is no archive at {} yet; `larder run` makes it", root.display()),
+                }));
+            }
+            Err(error) => return Err(Error::io("read", path)(error)),
+        };
+        let identity: Identity = serde_json::from_str(&text)
+            .map_err(|_| Error::Identity(format!("{} is not a file of larder's", path.display())))?;
+        if identity.format > FORMAT {
+            return Err(Error::Identity(format!(
+                "the archive {} has format {}; this larder reads up to {FORMAT}",
+                root.display(),
+                identity.format
+            )));
+        }
+        for (id, who) in expected {
+            if *id != identity.id {
+                return Err(Error::Identity(format!(
+                    "{} is the archive {}, but {who} names {id}; is the right disk mounted?",
+                    root.display(),
+                    identity.id
+                )));
+            }
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            objects: Objects::new(root),
+            id: identity.id,
+        })
+    }
+
+    /// Whether an archive is at `root`.
+    pub fn exists(root: &Path) -> bool {
+        root.join("LARDER").exists()
+    }
+
+    /// Makes an archive at `root`, which must not hold one.
+    ///
+    /// # Errors
+    /// When a file or folder cannot be made.
+    pub fn create(root: &Path) -> Result<Self, Error> {
+        for folder in ["objects", "records", "staging"] {
+            let path = root.join(folder);
+            fs::create_dir_all(&path).map_err(Error::io("make", path))?;
+        }
+        let id = format!("{:032x}", fastrand::u128(..));
+        let identity = Identity {
+            format: FORMAT,
+            id: id.clone(),
+        };
+        let text = serde_json::to_string(&identity).expect("a number and a text are JSON") + "\n";
+        let (path, temp) = (root.join("LARDER"), root.join("staging/LARDER"));
+        write_synced(&temp, text.as_bytes())?;
+        fs::rename(&temp, &path).map_err(Error::io("make", &path))?;
+        sync_dir(root)?;
+        Self::open(root, &[(&id, "it")])
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether anything is in it that an empty database would not know.
+    pub fn holds_anything(&self) -> bool {
+        let log = fs::metadata(self.log_path()).is_ok_and(|m| m.len() > 0);
+        let any = |folder: &str| {
+            let mut entries = fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten();
+            entries.any(|entry| entry.file_name() != "current.jsonl")
+        };
+        log || any("objects") || any("records")
+    }
+
+    /// The record log under way.
+    pub fn log_path(&self) -> PathBuf {
+        self.root.join("records/current.jsonl")
+    }
+
+    /// Removes what an earlier larder left in `staging/`. Call only with the lock held. Returns how many files.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or a file not be removed.
+    pub fn sweep_staging(&self) -> Result<usize, Error> {
+        let folder = self.root.join("staging");
+        fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
+        let mut removed = 0;
+        for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+            let path = entry.map_err(Error::io("read", &folder))?.path();
+            fs::remove_file(&path).map_err(Error::io("remove", path))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+/// Writes a small file and syncs it.
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    use io::Write;
+    let mut file = fs::File::create(path).map_err(Error::io("make", path))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    file.sync_all().map_err(Error::io("sync", path))
+}
+
+/// Makes the entries of a folder durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
+    let folder = fs::File::open(path).map_err(Error::io("open", path))?;
+    folder.sync_all().map_err(Error::io("sync", path))
+}

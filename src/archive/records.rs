@@ -1,0 +1,169 @@
+//! The record log: JSON Lines, append-only.
+//!
+//! Lines gather in memory while a group of writes is under way; [`RecordLog::sync`] makes them durable before the
+//! database commits. **Invariant:** the log on disk is never shorter than what the database committed; what is longer is
+//! cut back at the start.
+
+use std::{
+    fs,
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{Archive, Error, sync_dir};
+
+/// The log under way.
+#[derive(Debug)]
+pub struct RecordLog {
+    file: fs::File,
+    path: PathBuf,
+    /// Bytes that are on disk and counted.
+    length: u64,
+    pending: Vec<u8>,
+    seq: u64,
+}
+
+/// Where a line stands in `current.jsonl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// Bytes before it.
+    pub offset: u64,
+}
+
+impl RecordLog {
+    /// Opens the log and cuts it back to `committed` bytes, after which the next line gets the number `seq` + 1.
+    ///
+    /// # Errors
+    /// When the log is shorter than the database says: then something removed records.
+    pub fn open(archive: &Archive, committed: u64, seq: u64) -> Result<Self, Error> {
+        let path = archive.log_path();
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(Error::io("open", &path))?;
+        let length = file.metadata().map_err(Error::io("read", &path))?.len();
+        if length < committed {
+            return Err(Error::Identity(format!(
+                "{} has {length} bytes, but the database has committed {committed}: records are missing; restore the file \
+                 from a backup",
+                path.display()
+            )));
+        }
+        if length > committed {
+            tracing::info!(bytes = length - committed, "Cut back the record log to what was committed");
+            file.set_len(committed).map_err(Error::io("cut", &path))?;
+            file.sync_all().map_err(Error::io("sync", &path))?;
+        }
+        sync_dir(path.parent().expect("the log is in records/"))?;
+        Ok(Self {
+            file,
+            path,
+            length: committed,
+            pending: Vec::new(),
+            seq,
+        })
+    }
+
+    /// The number that the next line gets.
+    pub fn next_seq(&self) -> u64 {
+        self.seq + 1
+    }
+
+    /// Adds a line, whose own `seq` must be [`Self::next_seq`]. It is on disk after [`Self::sync`].
+    pub fn append(&mut self, line: &impl Serialize) -> Line {
+        let offset = self.length + self.pending.len() as u64;
+        serde_json::to_writer(&mut self.pending, line).expect("lines are plain JSON values");
+        self.pending.push(b'\n');
+        self.seq += 1;
+        Line { offset }
+    }
+
+    /// A mark to go back to when a write that appended lines fails.
+    pub fn mark(&self) -> (usize, u64) {
+        (self.pending.len(), self.seq)
+    }
+
+    /// Forgets the lines added since `mark`.
+    pub fn back_to(&mut self, mark: (usize, u64)) {
+        self.pending.truncate(mark.0);
+        self.seq = mark.1;
+    }
+
+    /// The length and number to commit once [`Self::sync`] has succeeded.
+    pub fn end(&self) -> (u64, u64) {
+        (self.length + self.pending.len() as u64, self.seq)
+    }
+
+    /// Whether lines wait for [`Self::sync`].
+    pub fn is_dirty(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Writes and syncs the pending lines.
+    ///
+    /// # Errors
+    /// When the disk refuses; the lines stay pending and the group must not be committed.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.file
+            .write_all_at(&self.pending, self.length)
+            .map_err(Error::io("write", &self.path))?;
+        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        self.length += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// Reads the line at `line`, without its end.
+///
+/// # Errors
+/// When the log cannot be read there.
+pub fn read_line(path: &Path, line: Line) -> Result<String, Error> {
+    let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
+    file.seek(SeekFrom::Start(line.offset)).map_err(Error::io("read", path))?;
+    let mut reader = io::BufReader::with_capacity(1 << 16, file);
+    let mut text = String::new();
+    io::BufRead::read_line(&mut (&mut reader).take(1 << 28), &mut text).map_err(Error::io("read", path))?;
+    text.truncate(text.trim_end_matches('\n').len());
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_cut_back_to_what_was_committed_and_never_grows_shorter() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let archive = Archive::create(folder.path()).expect("an archive");
+        let mut log = RecordLog::open(&archive, 0, 0).expect("opens");
+        log.append(&"one");
+        log.sync().expect("syncs");
+        let (length, seq) = log.end();
+        let second = log.append(&"two");
+        log.sync().expect("syncs");
+        assert_eq!(read_line(&archive.log_path(), second).expect("there"), "\"two\"");
+        let log = RecordLog::open(&archive, length, seq).expect("opens");
+        assert_eq!((fs::read_to_string(archive.log_path()).expect("there").as_str(), log.next_seq()), ("\"one\"\n", 2));
+        assert!(RecordLog::open(&archive, length + 1, seq).is_err());
+    }
+
+    #[test]
+    fn lines_of_a_failed_write_are_forgotten() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let archive = Archive::create(folder.path()).expect("an archive");
+        let mut log = RecordLog::open(&archive, 0, 0).expect("opens");
+        log.append(&1);
+        let mark = log.mark();
+        log.append(&2);
+        log.back_to(mark);
+        log.append(&3);
+        log.sync().expect("syncs");
+        assert_eq!(fs::read_to_string(archive.log_path()).expect("there"), "1\n3\n");
+    }
+}

@@ -1,0 +1,76 @@
+//! What neither a template nor a jq filter can do: a closed list of hooks, by stage.
+
+use std::collections::BTreeMap;
+
+use sha1::{Digest, Sha1};
+
+use crate::config::{self, Proof, Secret};
+
+/// Stage `login`: credentials to request parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// Moebooru: `login` and `password_hash`, the SHA-1 of `salt--password--`; or `username` and `api_key`.
+    SaltedSha1,
+}
+
+impl Login {
+    /// The words in TOML.
+    pub const WORDS: [&'static str; 1] = ["salted-sha1"];
+
+    /// The hook of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        (word == Self::WORDS[0]).then_some(Self::SaltedSha1)
+    }
+
+    /// The query parameters to append when a request is sent; all of them secret.
+    ///
+    /// # Errors
+    /// When a secret is unset or the site's salt is not known.
+    pub fn query(self, login: &config::Login, vars: &BTreeMap<String, String>) -> Result<Vec<(String, Secret)>, String> {
+        let expose = |secret: &Secret| match secret {
+            Secret::Unset { variable } => Err(format!("the environment variable `{variable}` is not set")),
+            Secret::Known(_) => Ok(secret.expose().unwrap_or_default().to_owned()),
+        };
+        let pair = |name: &str, value: String| (name.to_owned(), Secret::new(value));
+        match &login.proof {
+            Proof::ApiKey(key) => Ok(vec![pair("username", login.user.clone()), pair("api_key", expose(key)?)]),
+            Proof::Password(password) => {
+                let salt = vars.get("salt").ok_or("the salt of this site's passwords is not known; use an api_key")?;
+                let hash = salted_sha1(salt, &expose(password)?);
+                Ok(vec![pair("login", login.user.clone()), pair("password_hash", hash)])
+            }
+        }
+    }
+}
+
+/// Lower-case hex SHA-1 of `salt--password--` (Moebooru's app/models/user.rb).
+fn salted_sha1(salt: &str, password: &str) -> String {
+    hex::encode(Sha1::digest(format!("{salt}--{password}--")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_salted_hash_matches_the_known_values_of_both_sites() {
+        assert_eq!(
+            salted_sha1("choujin-steiner", "your-password"),
+            "1dd407fdcd6c4f7f257d18cd57f8c4d1720e9e32"
+        );
+        assert_eq!(
+            salted_sha1("So-I-Heard-You-Like-Mupkids-?", "your-password"),
+            "ac4cb8db202c4e046136b56ddca5bf02851db5e5"
+        );
+    }
+
+    #[test]
+    fn an_unset_secret_is_named() {
+        let login = config::Login {
+            user: "me".to_owned(),
+            proof: Proof::ApiKey(Secret::Unset { variable: "BOORU_KEY".to_owned() }),
+        };
+        let error = Login::SaltedSha1.query(&login, &BTreeMap::new()).expect_err("unset");
+        assert!(error.contains("BOORU_KEY"));
+    }
+}

@@ -1,0 +1,23 @@
+//! Dialects: how one kind of site software talks, as data.
+//!
+//! A dialect is a TOML file of RFC 6570 request templates and jq reply filters. This room compiles them once, turns a
+//! job's parameters into requests and a reply into items in larder's normal form. Pure: no I/O, no clock.
+
+mod definition;
+mod filter;
+mod hooks;
+mod item;
+mod json;
+mod paging;
+mod params;
+mod reply;
+mod request;
+
+pub use definition::{Catalog, Dialect, Endpoint, EndpointKind, Preset, PresetLimits};
+pub use filter::{Filter, Predicate};
+pub use item::{Author, FileRef, Follow, Item, Parent};
+pub use paging::{Cursor, Paging, Position, Step};
+pub use params::{Param, ParamKind, Value, Values};
+pub use hooks::Login;
+pub use reply::{Entry, Page, ReplyError};
+pub use request::Request;

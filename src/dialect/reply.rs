@@ -1,0 +1,169 @@
+//! A reply turned into items: what the site said, entry by entry.
+//!
+//! A filter that fails on one entry fails that entry, which keeps its raw text; never the page.
+
+use jaq_json::Val;
+use url::Url;
+
+use super::{
+    definition::{Endpoint, follow_params},
+    item::{Follow, Item},
+    json,
+    paging::Shown,
+    request::variables_of,
+};
+use crate::class::Class;
+
+/// What a page showed.
+#[derive(Debug)]
+pub struct Page {
+    /// Its entries, in order.
+    pub entries: Vec<Entry>,
+    /// What the walk needs to know.
+    pub shown: Shown,
+}
+
+/// One entry of a page.
+#[derive(Debug)]
+pub enum Entry {
+    /// An item, and the same as the filters' value for a job's `where`.
+    Good(Box<Item>, Val),
+    /// What no filter could read, with its raw JSON.
+    Bad {
+        /// The entry as the site sent it.
+        raw: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Why a reply is no page.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ReplyError {
+    /// What kind of failure.
+    pub class: Class,
+    /// What the site said, or what is wrong.
+    pub message: String,
+}
+
+impl ReplyError {
+    fn new(class: Class, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+        }
+    }
+}
+
+impl Endpoint {
+    /// The error that the reply itself reports, if it is JSON and reports one.
+    pub fn reported(&self, body: &[u8]) -> Option<ReplyError> {
+        let value = json::read(body).ok()?;
+        self.error_in(&value)
+    }
+
+    fn error_in(&self, value: &Val) -> Option<ReplyError> {
+        let filter = self.reply.error.as_ref()?;
+        let output = match filter.first(value.clone()) {
+            Ok(output) => output.filter(|v| !matches!(v, Val::Null))?,
+            Err(message) => return Some(ReplyError::new(Class::Dialect, format!("the filter `error` failed: {message}"))),
+        };
+        let error: serde_json::Value = serde_json::from_str(&output.to_string()).ok()?;
+        let word = |key| error.get(key).and_then(serde_json::Value::as_str);
+        let class = word("class").and_then(|w| w.parse().ok()).unwrap_or(Class::Listing);
+        Some(ReplyError::new(class, format!("the site says: {}", word("message").unwrap_or("an error without a text"))))
+    }
+
+    /// Reads a page. `with` names the follow-ups that the job wants.
+    ///
+    /// # Errors
+    /// When the reply is no page of this endpoint: not JSON, out of bounds, or an error of the site's.
+    pub fn read(&self, body: &[u8], base: &Url, with: &[String]) -> Result<Page, ReplyError> {
+        let listing = |message: String| ReplyError::new(Class::Listing, message);
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err(listing("the reply is empty".to_owned()));
+        }
+        let value = json::read(body).map_err(|error| listing(format!("{error}{}", looks_like_html(body))))?;
+        if let Some(error) = self.error_in(&value) {
+            return Err(error);
+        }
+        let whole = std::str::from_utf8(body).is_ok();
+        let filters = &self.reply;
+        let entries = filters
+            .each
+            .all(value.clone())
+            .map_err(|error| listing(format!("not a page of `{}`: {error}", self.name)))?;
+        let mut shown = Shown {
+            count: entries.len(),
+            ..Shown::default()
+        };
+        if let Some(total) = &filters.total {
+            let output = total.first(value.clone()).map_err(|e| listing(format!("the filter `total` failed: {e}")))?;
+            shown.total = output.and_then(|v| v.to_string().trim_matches('"').parse().ok());
+        }
+        if let Some(next) = filters.next.as_ref().filter(|_| !entries.is_empty()) {
+            let output = next.first(value).map_err(|e| listing(format!("the filter `next` failed: {e}")))?;
+            let cursor = output.filter(|v| !matches!(v, Val::Null));
+            shown.next = cursor.map(|v| variables_of(&v)).transpose().map_err(listing)?;
+        } else {
+            drop(value);
+        }
+        let entries: Vec<_> = entries.into_iter().map(|entry| self.entry(entry, base, with, whole)).collect();
+        shown.ids = entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Good(item, _) => Some(item.id.clone()),
+                Entry::Bad { .. } => None,
+            })
+            .collect();
+        Ok(Page { entries, shown })
+    }
+
+    fn entry(&self, entry: Val, base: &Url, with: &[String], whole: bool) -> Entry {
+        let raw = entry.to_string();
+        match self.item(&entry, &raw, base, with, whole) {
+            Ok((item, value)) => Entry::Good(Box::new(item), value),
+            Err(message) => Entry::Bad { raw, message },
+        }
+    }
+
+    fn item(&self, entry: &Val, raw: &str, base: &Url, with: &[String], whole: bool) -> Result<(Item, Val), String> {
+        let output = self.reply.item.first(entry.clone())?;
+        let output = output.ok_or("the filter `item` gave nothing")?;
+        let mut item = Item::read(&output.to_string(), base)?;
+        for name in with {
+            let Some(follow) = self.with.get(name) else { continue };
+            let wanted = follow.when.as_ref().map(|when| when.first(entry.clone())).transpose()?;
+            if matches!(wanted, Some(None | Some(Val::Null | Val::Bool(false)))) {
+                continue;
+            }
+            for output in follow.params.all(entry.clone())? {
+                item.follow.push(Follow {
+                    endpoint: follow.endpoint.clone(),
+                    params: follow_params(&output)?,
+                });
+            }
+        }
+        let keep = |text: String| serde_json::value::RawValue::from_string(text).map_err(|e| e.to_string());
+        if !whole {
+            // Text that is not UTF-8 was replaced above; what the site sent stays readable beside it.
+            let mut bytes = Vec::new();
+            jaq_json::write::write(&mut bytes, &jaq_json::write::Pp::default(), 0, entry).map_err(|e| e.to_string())?;
+            if std::str::from_utf8(&bytes).is_err() {
+                item.raw.insert(format!("{}.hex", self.name), keep(format!("\"{}\"", hex::encode(&bytes)))?);
+            }
+        }
+        item.raw.insert(self.name.clone(), keep(raw.to_owned())?);
+        Ok((item, output))
+    }
+}
+
+fn looks_like_html(body: &[u8]) -> &'static str {
+    let head = body.trim_ascii_start();
+    if head.first() == Some(&b'<') {
+        " (it is an HTML page)"
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,174 @@
+//! A request as a dialect describes it: an RFC 6570 template filled with variables.
+
+use std::collections::BTreeMap;
+
+use iri_string::{
+    spec::UriSpec,
+    template::{
+        UriTemplateStr,
+        context::{Context, Visitor},
+    },
+};
+use jaq_json::Val;
+use serde_json::{Map, Value};
+use url::Url;
+
+/// What is asked, without secrets: those are added when it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The address.
+    pub url: Url,
+}
+
+/// A compiled request template.
+#[derive(Debug)]
+pub struct Template {
+    path: String,
+    /// Repeated parameters: query name to the variable that holds a list.
+    repeated: BTreeMap<String, String>,
+}
+
+/// Variables of a template: names to JSON scalars; null means undefined.
+pub type Variables = Map<String, Value>;
+
+struct Scalars<'a>(&'a Variables);
+
+impl Context for Scalars<'_> {
+    fn visit<V: Visitor>(&self, visitor: V) -> V::Result {
+        match self.0.get(visitor.var_name().as_str()) {
+            None | Some(Value::Null) => visitor.visit_undefined(),
+            Some(Value::String(text)) => visitor.visit_string(text),
+            Some(Value::Array(list)) => {
+                let words: Vec<_> = list.iter().map(plain).collect();
+                visitor.visit_string(words.join(" "))
+            }
+            Some(other) => visitor.visit_string(other),
+        }
+    }
+}
+
+/// A scalar as it stands in a URL.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+impl Template {
+    /// Checks `path` as a template that begins with a slash.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn compile(path: &str, repeated: BTreeMap<String, String>) -> Result<Self, String> {
+        if !path.starts_with('/') {
+            return Err(format!("`{path}` must begin with `/`; it is appended to the site's url"));
+        }
+        UriTemplateStr::new(path).map_err(|error| format!("`{path}` is not a URI template: {error}"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            repeated,
+        })
+    }
+
+    /// Every variable the template asks for.
+    pub fn variables(&self) -> Vec<String> {
+        let template = UriTemplateStr::new(&self.path);
+        let mut names: Vec<_> = template
+            .map(|t| t.variables().map(|name| name.as_str().to_owned()).collect())
+            .unwrap_or_default();
+        names.extend(self.repeated.values().cloned());
+        names
+    }
+
+    /// The request for `variables`, below `base`.
+    ///
+    /// # Errors
+    /// When the result is not a URL.
+    pub fn expand(&self, base: &Url, variables: &Variables) -> Result<Request, String> {
+        let template = UriTemplateStr::new(&self.path).map_err(|error| error.to_string())?;
+        let path = template
+            .expand::<UriSpec, _>(&Scalars(variables))
+            .map_err(|error| error.to_string())?
+            .to_string();
+        let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
+        let mut url = Url::parse(&text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+        for (name, variable) in &self.repeated {
+            if let Some(Value::Array(list)) = variables.get(variable) {
+                let mut query = url.query_pairs_mut();
+                for value in list {
+                    query.append_pair(name, &plain(value));
+                }
+            }
+        }
+        Ok(Request { url })
+    }
+}
+
+/// A filter's output as template variables.
+///
+/// # Errors
+/// When it is not an object.
+pub fn variables_of(value: &Val) -> Result<Variables, String> {
+    match serde_json::from_slice(value.to_string().as_bytes()) {
+        Ok(Value::Object(map)) => Ok(map),
+        _ => Err(format!("expected an object of variables, found {value}")),
+    }
+}
+
+/// Plain JSON as a filter's input.
+pub fn val_of(value: &Value) -> Val {
+    match value {
+        Value::Null => Val::Null,
+        Value::Bool(value) => Val::Bool(*value),
+        Value::Number(number) => {
+            jaq_json::read::parse_single_num(number.to_string().as_bytes()).map_or(Val::Null, Val::Num)
+        }
+        Value::String(text) => Val::from(text.clone()),
+        Value::Array(list) => list.iter().map(val_of).collect(),
+        Value::Object(map) => Val::obj(
+            map.iter()
+                .map(|(k, v)| (Val::from(k.clone()), val_of(v)))
+                .collect(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(path: &str, variables: Value) -> String {
+        let Value::Object(variables) = variables else {
+            unreachable!("tests pass objects")
+        };
+        let base = Url::parse("https://booru.example/base/").expect("valid");
+        let repeated = BTreeMap::from([("ids[]".to_owned(), "ids".to_owned())]);
+        let template = Template::compile(path, repeated).expect("valid");
+        template.expand(&base, &variables).expect("expands").url.to_string()
+    }
+
+    #[test]
+    fn undefined_is_left_out_and_empty_stays() {
+        let url = ask("/post.json{?tags,limit,page}", serde_json::json!({"tags": "", "page": 2, "limit": null}));
+        assert_eq!(url, "https://booru.example/base/post.json?tags=&page=2");
+    }
+
+    #[test]
+    fn cursors_are_percent_encoded() {
+        let url = ask("/post.json{?tags}", serde_json::json!({"tags": "a+b id:<12"}));
+        assert_eq!(url, "https://booru.example/base/post.json?tags=a%2Bb%20id%3A%3C12");
+    }
+
+    #[test]
+    fn lists_repeat_their_parameter() {
+        let url = ask("/x", serde_json::json!({"ids": [1, "b c"]}));
+        assert_eq!(url, "https://booru.example/base/x?ids%5B%5D=1&ids%5B%5D=b+c");
+    }
+
+    #[test]
+    fn a_path_that_is_no_template_is_refused() {
+        assert!(Template::compile("/x{?", BTreeMap::new()).is_err());
+        assert!(Template::compile("x", BTreeMap::new()).is_err());
+    }
+}

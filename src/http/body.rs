@@ -1,0 +1,169 @@
+//! Bodies that are read to their end, but not without one: size, speed and announced length are checked on the way.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use reqwest::Response;
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+use super::error::{Asked, Error, Phase};
+use crate::class::Class;
+
+/// Bytes per second; slower, over the stall timeout, is a stall.
+const LEAST_SPEED: f64 = 1024.0;
+
+/// The rest of a response.
+pub(super) struct Body {
+    response: Response,
+    pub(super) asked: Asked,
+    stall: Duration,
+    /// What the limit is called and how many bytes it allows.
+    limit: (&'static str, u64),
+    announced: Option<u64>,
+    seen: u64,
+    /// The stall window: time spent waiting for bytes, and the bytes that came. A caller who is slow to ask for more
+    /// (a slow disk, a bandwidth limit) does not count against the server.
+    waited: Duration,
+    arrived: u64,
+}
+
+impl Body {
+    pub(super) fn new(
+        response: Response,
+        asked: Asked,
+        stall: Duration,
+        limit: (&'static str, u64),
+    ) -> Self {
+        let announced = response.content_length();
+        Self {
+            response,
+            asked,
+            stall,
+            limit,
+            announced,
+            seen: 0,
+            waited: Duration::ZERO,
+            arrived: 0,
+        }
+    }
+
+    /// Whether the announced length is within the limit.
+    pub(super) fn fits(&self) -> Result<(), Error> {
+        match self.announced.filter(|bytes| *bytes > self.limit.1) {
+            Some(bytes) => Err(self.too_large(format_args!("{bytes} bytes are announced"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends everything to `whole`; what came before an error stays there.
+    pub(super) async fn read(&mut self, whole: &mut Vec<u8>) -> Result<(), Error> {
+        self.fits()?;
+        while let Some(chunk) = self.chunk().await? {
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(())
+    }
+
+    pub(super) fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// The next bytes, or `None` at the end. Dropping the future loses nothing.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let started = Instant::now();
+            let left = self.stall.saturating_sub(self.waited);
+            let next = timeout(left, self.response.chunk()).await;
+            self.waited += started.elapsed();
+            let ended = next.is_err() || self.waited >= self.stall;
+            let chunk = match next {
+                Err(_) => None,
+                Ok(Ok(Some(chunk))) => Some(chunk),
+                Ok(Ok(None)) => return self.end(),
+                Ok(Err(error)) => return Err(self.asked.failed(Phase::Body, &error)),
+            };
+            let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+            self.seen += length;
+            self.arrived += length;
+            if self.seen > self.limit.1 {
+                return Err(self.too_large("the body goes on"));
+            }
+            if ended {
+                self.look_at_speed()?;
+            }
+            if chunk.is_some() {
+                return Ok(chunk);
+            }
+        }
+    }
+
+    fn look_at_speed(&mut self) -> Result<(), Error> {
+        let least = (self.stall.as_secs_f64() * LEAST_SPEED) as u64;
+        if self.arrived < least.max(1) {
+            let what = format!(
+                "less than 1 KiB/s for {:?}, {} bytes in all",
+                self.stall, self.seen
+            );
+            return Err(self.asked.error(Class::Timeout, what));
+        }
+        self.waited = Duration::ZERO;
+        self.arrived = 0;
+        Ok(())
+    }
+
+    fn end(&self) -> Result<Option<Bytes>, Error> {
+        match self.announced.filter(|bytes| *bytes != self.seen) {
+            Some(bytes) => {
+                let what = format!("{} of {bytes} announced bytes came", self.seen);
+                Err(self.asked.error(Class::Truncated, what))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn too_large(&self, what: impl fmt::Display) -> Error {
+        let (name, most) = self.limit;
+        self.asked.error(
+            Class::TooLarge,
+            format_args!("{what}, `{name}` allows {most}"),
+        )
+    }
+}
+
+/// A file on its way.
+pub struct Download {
+    /// The HTTP status.
+    pub status: u16,
+    /// The announced length.
+    pub length: Option<u64>,
+    /// Such as `image/png`: lower case, without parameters.
+    pub content_type: Option<String>,
+    /// As sent.
+    pub etag: Option<String>,
+    /// As sent.
+    pub last_modified: Option<String>,
+    /// The URL that answered, without secrets.
+    pub url: Url,
+    pub(super) body: Body,
+}
+
+impl Download {
+    /// The next bytes, or `None` when all have come. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`Class::Truncated`], [`Class::Timeout`], [`Class::TooLarge`] or what broke the connection.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.body.chunk().await
+    }
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Download")
+            .field("url", &super::redact(&self.url))
+            .field("status", &self.status)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,151 @@
+//! Requests to sites: the only way out of this program.
+//!
+//! Promises that no address of a private network is asked (see [`Guard`]), that secrets go to the origin of the request
+//! only, whatever redirects say, that nothing is read without end, and that errors name what was tried without any
+//! secret. Leaves to the caller when to ask ([`crate::pace`]) and whether to ask again ([`Class`](crate::class::Class)).
+
+mod address;
+mod body;
+mod client;
+mod error;
+mod redact;
+mod resolve;
+mod trip;
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use url::Url;
+
+pub use address::{Blocked, Guard, Reach, not_public};
+pub use body::Download;
+pub use client::{Http, MediaHosts};
+pub use error::{Error, of_status};
+pub use redact::redact;
+
+use crate::config::Secret;
+
+/// How to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    /// The usual one.
+    #[default]
+    Get,
+    /// With a form; redirects of it are not followed.
+    Post,
+}
+
+impl Method {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// What kind of page is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accept {
+    /// JSON.
+    Json,
+    /// HTML.
+    Html,
+    /// XML, feeds among it.
+    Xml,
+    /// Anything.
+    #[default]
+    Any,
+}
+
+impl Accept {
+    fn header(self) -> &'static str {
+        match self {
+            Self::Json => "application/json, */*;q=0.5",
+            Self::Html => "text/html, application/xhtml+xml, */*;q=0.5",
+            Self::Xml => "application/xml, text/xml, */*;q=0.5",
+            Self::Any => "*/*",
+        }
+    }
+}
+
+/// One request.
+///
+/// `secret_query`, `secret_headers` and `cookies` are sent to the origin (scheme, host, port) of `url` only: a redirect to
+/// another one drops them for good, together with the query of a Referer.
+#[derive(Clone)]
+pub struct Outgoing {
+    /// What is asked for; may be shown and stored.
+    pub url: Url,
+    /// Appended to the query when it is sent.
+    pub secret_query: Vec<(String, Secret)>,
+    /// Sent on every hop.
+    pub headers: Vec<(String, String)>,
+    /// Sent to the first origin.
+    pub secret_headers: Vec<(String, Secret)>,
+    /// Sent to the first origin.
+    pub cookies: Vec<(String, Secret)>,
+    /// How.
+    pub method: Method,
+    /// The form that a POST sends.
+    pub form: Option<Vec<(String, String)>>,
+    /// Instead of the proxy of `[network]`.
+    pub proxy: Option<Url>,
+}
+
+impl Outgoing {
+    /// A plain GET.
+    pub fn get(url: Url) -> Self {
+        Self {
+            url,
+            secret_query: Vec::new(),
+            headers: Vec::new(),
+            secret_headers: Vec::new(),
+            cookies: Vec::new(),
+            method: Method::Get,
+            form: None,
+            proxy: None,
+        }
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    /// Shows no values: forms carry passwords, and even plain headers may carry tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn names<T>(pairs: &[(String, T)]) -> Vec<&str> {
+            pairs.iter().map(|(name, _)| name.as_str()).collect()
+        }
+        f.debug_struct("Outgoing")
+            .field("method", &self.method)
+            .field("url", &redact(&self.url))
+            .field("secret_query", &names(&self.secret_query))
+            .field("headers", &names(&self.headers))
+            .field("secret_headers", &names(&self.secret_headers))
+            .field("cookies", &names(&self.cookies))
+            .field("form", &self.form.as_deref().map(names))
+            .field("proxy", &self.proxy.as_ref().map(redact))
+            .finish()
+    }
+}
+
+/// A whole page, of whatever status.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Such as `text/html`: lower case, without parameters.
+    pub content_type: Option<String>,
+    /// How long the server asks to wait.
+    pub retry_after: Option<Duration>,
+    /// Decoded. Of a status of 400 and above, it may be cut short: such a reply is not worth an error of its own.
+    pub body: Bytes,
+    /// The URL that answered, without secrets.
+    pub url: Url,
+}
+
+#[cfg(test)]
+mod egress_tests;
+#[cfg(test)]
+mod test_site;
+#[cfg(test)]
+mod tests;

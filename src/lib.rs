@@ -1,0 +1,24 @@
+//! larder keeps what you bookmarked before it disappears.
+//!
+//! Data flows one way: config → dialect → store → walk → fetch → archive → status. The life of one file:
+//!
+//! 1. [`config`] reads archive.toml into checked values; a run puts its job's first page into the queue of [`store`].
+//! 2. A lane of [`run`] claims the page, waits for its host's turn ([`pace`]) and asks for it ([`http`]).
+//! 3. [`walk`] classifies the reply; the [`dialect`]'s filters make items, files and the next cursor of it; one
+//!    transaction stores them all and finishes the page.
+//! 4. [`fetch`] streams each file into staging, hashing on the way, checks it and puts it into the [`archive`] under
+//!    its SHA-256; the writer syncs folders and the record log, then commits.
+//! 5. When an item's last file is stored or has failed, its record is in the log; [`status`] reads the same tables.
+
+pub mod config;
+pub mod dialect;
+pub mod store;
+pub mod pace;
+pub mod http;
+pub mod walk;
+pub mod fetch;
+pub mod archive;
+pub mod run;
+pub mod class;
+pub mod clock;
+pub mod demo;

@@ -1,0 +1,105 @@
+//! `run --dry-run`: walks a listing and reports, and leaves nothing behind.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, judge};
+use crate::{
+    class::Class,
+    config::{Job, Network},
+    dialect::{Entry, Step},
+    http::{Accept, Http},
+    pace::{HostKey, Pace},
+    store::{Verdict, page_key},
+    walk,
+};
+
+/// What a walk would bring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DryReport {
+    /// Pages asked for.
+    pub pages: u64,
+    /// Items shown.
+    pub items: u64,
+    /// Items that `where` would refuse.
+    pub filtered: u64,
+    /// Items that are gone upstream.
+    pub gone: u64,
+    /// Entries that no filter could read.
+    pub unreadable: u64,
+    /// Files of the wanted roles.
+    pub files: u64,
+    /// Their bytes, as far as the site says.
+    pub bytes: u64,
+}
+
+/// Walks `job` without a store.
+///
+/// # Errors
+/// The failure at which the walk ended, after the tries that a real run would make.
+pub async fn dry_run(job: &Arc<Job>, network: &Network, http: &Http, pace: &Pace, stop: &CancellationToken, mut progress: impl FnMut(&DryReport)) -> Result<DryReport, Failure> {
+    let key = HostKey::from_url(&job.site.url).ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", job.site.url)))?;
+    let host = pace.host(&key, job.site.api);
+    let readers = Semaphore::new(1);
+    let roles = job.files.clone().unwrap_or_else(|| job.listing.roles.iter().take(1).cloned().collect());
+    let (mut task, mut report, mut seen) = (walk::first_page(job), DryReport::default(), BTreeSet::new());
+    let mut tries = 0;
+    while seen.insert(page_key(&task)) || tries > 0 {
+        let Some(out) = walk::outgoing(&job.site, &job.listing, &task)? else { return Ok(report) };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(report),
+            () = host.turn() => {}
+        }
+        let page = match http.page(&out, Accept::Json).await {
+            Ok(reply) => walk::read(&readers, job, &job.listing, &task, reply).await,
+            Err(error) => Err(error.into()),
+        };
+        let page = match page {
+            Ok(page) => page,
+            Err(failure) => match judge(&failure, tries, true, network, &host) {
+                Verdict::Again { wait, counted } => {
+                    tries += u32::from(counted);
+                    tokio::time::sleep(std::time::Duration::from_millis(wait.unsigned_abs())).await;
+                    continue;
+                }
+                Verdict::Failed | Verdict::JobWaits => return Err(failure),
+            },
+        };
+        host.ok();
+        tries = 0;
+        report.pages += 1;
+        for entry in &page.entries {
+            count(job, &roles, entry, &mut report);
+        }
+        progress(&report);
+        if job.max_pages.is_some_and(|most| report.pages >= most) || job.max_items.is_some_and(|most| report.items >= most) {
+            return Ok(report);
+        }
+        let paging = job.listing.paging(&task.params);
+        match paging.step(&task.at, &page.shown, paging.limit(job.site.page_size)) {
+            Step::End => return Ok(report),
+            Step::Next(at) => task.at = at,
+            Step::Stuck(why) => return Err(Failure::new(Class::Listing, why)),
+        }
+    }
+    Err(Failure::new(Class::Loop, "the listing shows the same page again and again"))
+}
+
+fn count(job: &Job, roles: &[String], entry: &Entry, report: &mut DryReport) {
+    let Entry::Good(item, value) = entry else {
+        report.unreadable += 1;
+        return;
+    };
+    if job.filter.as_ref().is_some_and(|filter| filter.wants(value).is_ok_and(|wanted| !wanted)) {
+        report.filtered += 1;
+        return;
+    }
+    report.items += 1;
+    report.gone += u64::from(item.gone.is_some());
+    for file in item.files.iter().filter(|file| roles.contains(&file.role) && file.url.is_some()) {
+        report.files += 1;
+        report.bytes += file.bytes.unwrap_or(0);
+    }
+}

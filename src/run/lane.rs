@@ -1,0 +1,280 @@
+//! One host's lane: claims its tasks, waits for its turn, hands them to workers.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::{sync::Notify, task::JoinHandle};
+
+use super::{Active, Ended, Failure, Runner, judge};
+use crate::{
+    class::Class,
+    clock::Millis,
+    fetch::fetch,
+    pace::{Connection, Host},
+    store::{self, Claim, Claimed, PageOutcome, Task, Verdict, Work},
+    walk::walk,
+};
+
+/// Files claimed ahead, for each connection: enough that a worker never waits for a commit.
+const AHEAD: usize = 4;
+/// Files claimed ahead at most.
+const MOST_AHEAD: usize = 128;
+/// Pages claimed ahead: a walk has one, follow-ups more.
+const PAGES_AHEAD: u32 = 4;
+/// The longest that a lane without work sleeps: the clock may jump.
+const LONGEST_SLEEP: Millis = 30_000;
+
+struct Lane {
+    runner: Arc<Runner>,
+    host: Arc<Host>,
+    wake: Arc<Notify>,
+    pages: VecDeque<Task>,
+    files: VecDeque<Task>,
+    refill: Option<JoinHandle<Result<Claimed, store::Error>>>,
+    /// Files claimed at once.
+    batch: usize,
+    /// Whether the queue must be looked at: it was woken, or slept.
+    look: bool,
+    /// Whether more files may be in the queue than were claimed.
+    more_files: bool,
+    /// When the next waiting task is due.
+    due: Option<Millis>,
+}
+
+/// Works until the run stops, then puts back what was claimed and not begun.
+pub(super) async fn work(runner: Arc<Runner>, host: Arc<Host>, wake: Arc<Notify>) {
+    let batch = (host.idle_connections() * AHEAD).clamp(AHEAD, MOST_AHEAD);
+    let mut lane = Lane {
+        runner: runner.clone(),
+        host,
+        wake,
+        pages: VecDeque::new(),
+        files: VecDeque::new(),
+        refill: None,
+        batch,
+        look: true,
+        more_files: true,
+        due: None,
+    };
+    let worked = lane.work().await;
+    let ended = lane.put_back().await;
+    if let Err(error) = worked.and(ended) {
+        runner.break_off(error);
+    }
+}
+
+impl Lane {
+    async fn work(&mut self) -> Result<(), store::Error> {
+        let stop = self.runner.stop.clone();
+        loop {
+            // Dropped at a stop: a connection that was not used yet is nothing to lose.
+            let connection = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                connection = self.host.connection() => connection,
+            };
+            let Some(task) = self.next().await? else { return Ok(()) };
+            if needs_request(&task) {
+                // Dropped at a stop: the task has not begun, and goes back.
+                tokio::select! {
+                    () = stop.cancelled() => {
+                        self.pages.push_front(task);
+                        return Ok(());
+                    }
+                    () = self.host.turn() => {}
+                }
+            }
+            let active = self.runner.jobs.get(&task.lease.job).filter(|job| !job.is_over()).cloned();
+            let Some(active) = active else {
+                self.release(vec![task]).await?;
+                continue;
+            };
+            let (runner, host) = (self.runner.clone(), self.host.clone());
+            self.runner.tracker.spawn(async move { perform(runner, host, active, task, connection).await });
+        }
+    }
+
+    /// The next task, pages first; `None` when the run stops.
+    async fn next(&mut self) -> Result<Option<Task>, store::Error> {
+        let (stop, wake) = (self.runner.stop.clone(), self.wake.clone());
+        loop {
+            // Registered before the queue is looked at, so that no wake-up is missed in between.
+            let woken = wake.notified();
+            tokio::pin!(woken);
+            self.look |= woken.as_mut().enable();
+            if let Some(page) = self.pages.pop_front() {
+                return Ok(Some(page));
+            }
+            if std::mem::take(&mut self.look) {
+                self.more_files = true;
+                let claimed = claim(&self.runner, &self.host, true, PAGES_AHEAD).await?;
+                self.due = claimed.next_due;
+                self.pages.extend(claimed.tasks);
+                continue;
+            }
+            if self.more_files && self.refill.is_none() && self.files.len() <= self.batch / 2 {
+                let (runner, host) = (self.runner.clone(), self.host.clone());
+                let most = u32::try_from(self.batch).unwrap_or(u32::MAX);
+                self.refill = Some(tokio::spawn(async move { claim(&runner, &host, false, most).await }));
+            }
+            if let Some(file) = self.files.pop_front() {
+                return Ok(Some(file));
+            }
+            if let Some(refill) = &mut self.refill {
+                let claimed = refill.await.map_err(|error| store::Error::Stopped(error.to_string()))??;
+                self.refill = None;
+                self.more_files = claimed.tasks.len() >= self.batch;
+                self.due = [self.due, claimed.next_due].into_iter().flatten().min();
+                self.files.extend(claimed.tasks);
+                continue;
+            }
+            let now = self.runner.context.store.clock().now();
+            let sleep = self.due.map_or(LONGEST_SLEEP, |due| (due - now).clamp(1, LONGEST_SLEEP));
+            // Whichever is dropped, the queue is looked at again: nothing is lost.
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = woken => {}
+                () = tokio::time::sleep(Duration::from_millis(sleep.unsigned_abs())) => {}
+            }
+            self.look = true;
+        }
+    }
+
+    /// Puts back what was claimed and not begun.
+    async fn put_back(&mut self) -> Result<(), store::Error> {
+        let mut left: Vec<_> = self.pages.drain(..).chain(self.files.drain(..)).collect();
+        if let Some(refill) = self.refill.take()
+            && let Ok(Ok(claimed)) = refill.await
+        {
+            left.extend(claimed.tasks);
+        }
+        self.release(left).await
+    }
+
+    async fn release(&self, tasks: Vec<Task>) -> Result<(), store::Error> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let leases: Vec<_> = tasks.iter().map(|task| task.lease).collect();
+        self.runner.context.store.write("put back tasks", move |group| group.release(&leases)).await
+    }
+}
+
+/// Claims tasks of the host, of the jobs that go on.
+async fn claim(runner: &Runner, host: &Host, pages: bool, most: u32) -> Result<Claimed, store::Error> {
+    let claim = Claim { host: host.key().to_string(), pages, jobs: runner.claimable(), most };
+    let claimed = runner.context.store.write("claim tasks", move |group| group.claim(&claim)).await?;
+    let mut leases = runner.leases.lock().expect("nobody panics with it");
+    leases.extend(claimed.tasks.iter().map(|task| (task.lease.task, task.lease.token)));
+    drop(leases);
+    Ok(claimed)
+}
+
+fn needs_request(task: &Task) -> bool {
+    !matches!(&task.work, Work::File(file) if file.held.is_some())
+}
+
+/// Does one task and records how it ended.
+async fn perform(runner: Arc<Runner>, host: Arc<Host>, active: Arc<Active>, task: Task, connection: Connection) {
+    let Task { lease, tries, work } = task;
+    let is_page = matches!(work, Work::Page(_));
+    let (context, job) = (&runner.context, &active.job);
+    let asked = || {
+        host.ok();
+        drop(connection);
+    };
+    let result = match work {
+        Work::Page(page) => match walk(context, job, lease, page, asked).await {
+            Ok(walked) => {
+                for key in &walked.hosts {
+                    runner.open_lane(key, &job.site);
+                }
+                match walked.outcome {
+                    PageOutcome::Failed(class, message) => {
+                        tracing::error!(job.name = %job.name, class = %class, "The walk of `{}` cannot go on: {message}", job.name);
+                    }
+                    PageOutcome::Stored { .. } => runner.check_limits(&active),
+                    PageOutcome::Stale => {}
+                }
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        },
+        Work::File(file) => {
+            let done = fetch(context, job, lease, file, asked).await;
+            if done.is_ok() {
+                runner.check_limits(&active);
+            }
+            done
+        }
+    };
+    if let Err(failure) = result {
+        failed(&runner, &host, &active, &task_ref(lease, tries, is_page), failure).await;
+    }
+    runner.leases.lock().expect("nobody panics with it").remove(&(lease.task, lease.token));
+}
+
+struct TaskRef {
+    lease: store::Lease,
+    tries: u32,
+    is_page: bool,
+}
+
+fn task_ref(lease: store::Lease, tries: u32, is_page: bool) -> TaskRef {
+    TaskRef { lease, tries, is_page }
+}
+
+/// Judges a failure and records it.
+async fn failed(runner: &Arc<Runner>, host: &Host, active: &Active, task: &TaskRef, failure: Failure) {
+    let verdict = judge(&failure, task.tries, task.is_page, &runner.context.network, host);
+    let what = if task.is_page { "page" } else { "file" };
+    match &verdict {
+        Verdict::Again { wait, .. } => tracing::info!(
+            job.name = %active.job.name, class = %failure.class, wait_ms = wait, tries = task.tries,
+            "Could not get a {what} of `{}`, trying again: {}", active.job.name, failure.message
+        ),
+        Verdict::Failed => tracing::warn!(
+            job.name = %active.job.name, class = %failure.class,
+            "Gave up a {what} of `{}`: {}", active.job.name, failure.message
+        ),
+        Verdict::JobWaits => {}
+    }
+    let pauses = matches!(verdict, Verdict::JobWaits);
+    let Failure { class, message, .. } = failure;
+    let (lease, words) = (task.lease, message.clone());
+    let recorded = runner.context.store.write("record a failure", move |group| group.fail(&lease, class, &words, &verdict)).await;
+    match recorded {
+        Err(error) => runner.break_off(error),
+        Ok(_) if pauses => runner.pause(active, class, &message),
+        Ok(_) => runner.wake_all(),
+    }
+}
+
+impl Runner {
+    /// Holds a job that has reached a limit of its own.
+    fn check_limits(&self, active: &Active) {
+        let (job, now) = (&active.job, self.context.store.counts(active.run));
+        let passed = |limit: Option<u64>, now: i64, before: i64| {
+            limit.filter(|limit| u64::try_from(now - before).is_ok_and(|done| done >= *limit))
+        };
+        let before = &active.before;
+        let (word, limit) = if let Some(limit) = passed(job.max_pages, now.pages_done, before.pages_done) {
+            ("max_pages", limit)
+        } else if let Some(limit) = passed(job.max_items, now.seen, before.seen) {
+            ("max_items", limit)
+        } else if let Some(limit) = passed(job.max_bytes, now.bytes, before.bytes) {
+            ("max_bytes", limit)
+        } else {
+            return;
+        };
+        if now.is_finished() || active.is_over() {
+            return;
+        }
+        let message = format!("reached `{word}` = {limit}; the next run goes on from here");
+        active.end(Ended::Paused(Class::Limit, message.clone()));
+        let (id, store) = (active.id, self.context.store.clone());
+        let words = message.clone();
+        self.tracker.spawn(async move {
+            let _ = store.write("hold a job", move |group| group.pause(id, Class::Limit.word(), &words)).await;
+        });
+        self.pause(active, Class::Limit, &message);
+    }
+}

@@ -1,0 +1,346 @@
+//! A run: workers over the queue until it is empty or told to stop.
+//!
+//! One lane per host claims tasks and waits for the host's turn, so that a host that must wait keeps no worker busy. Work
+//! stops at safe points only: a task that has begun to store its result finishes; a claimed one that has not begun goes
+//! back into the queue.
+
+mod dry;
+mod lane;
+mod policy;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+pub use dry::{DryReport, dry_run};
+pub use policy::{Failure, judge};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    archive::{Archive, Digest},
+    class::Class,
+    config::{Config, Job, Network, Site},
+    http::Http,
+    pace::{HoldReason, Host, HostCounts, HostKey, Pace},
+    store::{self, JobSpec, Reader, RunCounts, Store},
+    walk,
+};
+
+/// What every worker needs.
+#[derive(Debug)]
+pub struct Context {
+    /// Rows and records.
+    pub store: Store,
+    /// Objects.
+    pub archive: Arc<Archive>,
+    /// Requests.
+    pub http: Http,
+    /// Whose turn it is.
+    pub pace: Pace,
+    /// Limits and retries.
+    pub network: Network,
+    /// Replies parsed at once: jq needs many times a page's bytes.
+    pub readers: Semaphore,
+}
+
+/// Replies parsed at once.
+const READERS: usize = 2;
+/// How often requests of other processes are looked for.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often claims are renewed, in looks.
+const RENEW_EVERY: u32 = 15;
+/// How long work under way may go on after a stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How a job's run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Its queue is empty.
+    Done,
+    /// It waits for a person, or for the job's limit to be raised.
+    Paused(Class, String),
+    /// Told to stop before the end.
+    Stopped,
+}
+
+/// One job of a run.
+#[derive(Debug)]
+pub struct Active {
+    /// The job.
+    pub job: Arc<Job>,
+    /// Its row.
+    pub id: i64,
+    /// Its run's row.
+    pub run: i64,
+    /// Whether an interrupted run goes on.
+    pub resumed: bool,
+    /// The counters when this process began.
+    pub before: RunCounts,
+    ended: Mutex<Option<Ended>>,
+}
+
+impl Active {
+    /// How it ended, once it has.
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended.lock().expect("nobody panics with it").clone()
+    }
+
+    fn end(&self, how: Ended) {
+        self.ended.lock().expect("nobody panics with it").get_or_insert(how);
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended.lock().expect("nobody panics with it").is_some()
+    }
+}
+
+/// A run of several jobs.
+#[derive(Debug)]
+pub struct Runner {
+    /// What workers need.
+    pub context: Context,
+    /// The jobs, by row.
+    pub jobs: BTreeMap<i64, Arc<Active>>,
+    lanes: Mutex<BTreeMap<HostKey, Arc<Notify>>>,
+    leases: Mutex<BTreeSet<(i64, i64)>>,
+    /// Requests and throttlings of each host that the database knows already.
+    kept: Mutex<BTreeMap<HostKey, HostCounts>>,
+    ended: Notify,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    error: Mutex<Option<store::Error>>,
+}
+
+impl Runner {
+    /// Begins or takes up a run of each job. Nothing is asked of any site before [`Self::run`].
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn begin(config: &Config, jobs: &[Arc<Job>], store: Store, archive: Arc<Archive>, http: Http, stop: CancellationToken) -> Result<Arc<Self>, store::Error> {
+        let names: Vec<_> = config.jobs.iter().map(|job| job.name.clone()).collect();
+        let mut active = BTreeMap::new();
+        let mut hosts = Vec::new();
+        for job in jobs {
+            let begun = store.begin(spec(job, &names)).await?;
+            let before = store.counts(begun.run);
+            hosts.extend(begun.hosts.iter().map(|host| (host.clone(), job.site.clone())));
+            let one = Active { job: job.clone(), id: begun.job, run: begun.run, resumed: begun.resumed, before, ended: Mutex::default() };
+            active.insert(begun.job, Arc::new(one));
+        }
+        let runner = Arc::new(Self {
+            context: Context { store, archive, http, pace: Pace::new(), network: config.network.clone(), readers: Semaphore::new(READERS) },
+            jobs: active,
+            lanes: Mutex::default(),
+            leases: Mutex::default(),
+            kept: Mutex::default(),
+            ended: Notify::new(),
+            stop,
+            tracker: TaskTracker::new(),
+            error: Mutex::default(),
+        });
+        for job in jobs {
+            // Named first, so that a host of two sites gets the lower of their limits from the start.
+            if let Some(key) = HostKey::from_url(&job.site.url) {
+                runner.context.pace.host(&key, job.site.api);
+            }
+        }
+        for (host, site) in hosts {
+            if let Ok(key) = host.parse() {
+                runner.open_lane(&key, &site);
+            }
+        }
+        Ok(runner)
+    }
+
+    /// Works until every job has ended or the stop comes.
+    ///
+    /// # Errors
+    /// When the database or the archive refuses to store results.
+    pub async fn run(self: &Arc<Self>) -> Result<(), store::Error> {
+        self.restore_holds();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looks = 0;
+        loop {
+            // Registered before the jobs are looked at, so that nothing ends unseen in between.
+            let ended = self.ended.notified();
+            let changed = self.context.store.changed().notified();
+            self.end_finished().await?;
+            if self.jobs.values().all(|job| job.is_over()) || self.stop.is_cancelled() || self.has_failed() {
+                break;
+            }
+            // Nothing is lost when one of these is dropped: each only says that it is time to look again.
+            tokio::select! {
+                () = ended => {}
+                () = changed => {}
+                () = self.stop.cancelled() => {}
+                _ = look.tick() => {
+                    looks += 1;
+                    self.attend(looks).await?;
+                }
+            }
+        }
+        for job in self.jobs.values() {
+            job.end(Ended::Stopped);
+        }
+        self.stop.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(GRACE, self.tracker.wait()).await.is_err() {
+            tracing::warn!("Work under way did not end in {GRACE:?}; it is taken back at the next start");
+        }
+        self.keep_hosts().await;
+        let error = self.error.lock().expect("nobody panics with it").take();
+        error.map_or(Ok(()), Err)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.error.lock().expect("nobody panics with it").is_some()
+    }
+
+    /// Ends the runs that have nothing left to do.
+    async fn end_finished(&self) -> Result<(), store::Error> {
+        for active in self.jobs.values().filter(|active| !active.is_over()) {
+            if self.context.store.counts(active.run).is_finished() {
+                let (job, run) = (active.id, active.run);
+                self.context.store.write("end a run", move |group| group.end_run(job, run)).await?;
+                if self.context.store.counts(run).is_finished() {
+                    active.end(Ended::Done);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Renews claims and does what other processes ask for.
+    async fn attend(&self, looks: u32) -> Result<(), store::Error> {
+        if looks.is_multiple_of(RENEW_EVERY) {
+            let tokens: Vec<_> = self.leases.lock().expect("nobody panics with it").iter().map(|(_, token)| *token).collect::<BTreeSet<_>>().into_iter().collect();
+            self.context.store.write("renew claims", move |group| group.renew(&tokens)).await?;
+            self.keep_hosts().await;
+        }
+        let state = self.context.store.path().parent().map(std::path::Path::to_owned);
+        let asked = tokio::task::spawn_blocking(move || Reader::open(&state?).ok()??.has_requests().ok()).await;
+        if asked.ok().flatten() == Some(true) {
+            self.context.store.write("do what was asked", |group| group.take_requests()).await?;
+            self.wake_all();
+        }
+        Ok(())
+    }
+
+    /// Waits that an earlier process was asked for still hold.
+    fn restore_holds(&self) {
+        let Some(state) = self.context.store.path().parent() else { return };
+        let Ok(Some(reader)) = Reader::open(state) else { return };
+        let now = self.context.store.clock().now();
+        for row in reader.hosts().unwrap_or_default() {
+            let wait = row.until.map_or(0, |until| until - now);
+            let (Ok(key), Ok(wait)) = (row.host.parse::<HostKey>(), u64::try_from(wait)) else { continue };
+            if wait > 0 && let Some(host) = self.context.pace.hosts().into_iter().find(|host| *host.key() == key) {
+                host.hold(Duration::from_millis(wait), HoldReason::RetryAfter, None);
+            }
+        }
+    }
+
+    /// Keeps what hosts asked for, so that it outlives this process and `status` can show it.
+    async fn keep_hosts(&self) {
+        let now = self.context.store.clock().now();
+        let rows: Vec<_> = self
+            .context
+            .pace
+            .hosts()
+            .iter()
+            .map(|host| {
+                let hold = host.held();
+                let until = hold.as_ref().map(|hold| {
+                    let left = hold.until.saturating_duration_since(tokio::time::Instant::now());
+                    now + i64::try_from(left.as_millis()).unwrap_or(i64::MAX)
+                });
+                let reason = hold.map_or_else(String::new, |hold| hold.reason.to_string());
+                let counts = self.count_since(host);
+                (host.key().to_string(), until, reason, counts)
+            })
+            .collect();
+        let kept = self.context.store.write("keep the hosts' state", move |group| {
+            for (host, until, reason, counts) in rows {
+                let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+                group.keep_host(&host, until, &reason, number(counts.requests), number(counts.throttled))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "Could not keep the hosts' state");
+        }
+    }
+
+    /// What a host has counted since this was last asked.
+    fn count_since(&self, host: &Host) -> HostCounts {
+        let now = host.counts();
+        let before = self.kept.lock().expect("nobody panics with it").insert(host.key().clone(), now);
+        let before = before.unwrap_or_default();
+        HostCounts { requests: now.requests - before.requests, throttled: now.throttled - before.throttled }
+    }
+
+    /// Wakes every lane.
+    fn wake_all(&self) {
+        for wake in self.lanes.lock().expect("nobody panics with it").values() {
+            wake.notify_one();
+        }
+    }
+
+    /// Makes sure that a lane works on this host's tasks, and wakes it.
+    fn open_lane(self: &Arc<Self>, key: &HostKey, site: &Site) {
+        let mut lanes = self.lanes.lock().expect("nobody panics with it");
+        if let Some(wake) = lanes.get(key) {
+            wake.notify_one();
+            return;
+        }
+        let own = HostKey::from_url(&site.url).as_ref() == Some(key);
+        // Pages and files of one host share its limits: the lower of each.
+        let host = self.context.pace.host(key, site.media);
+        if own {
+            self.context.pace.host(key, site.api);
+        }
+        let wake = Arc::new(Notify::new());
+        lanes.insert(key.clone(), wake.clone());
+        let runner = self.clone();
+        self.tracker.spawn(async move { lane::work(runner, host, wake).await });
+    }
+
+    /// The jobs whose tasks may be claimed.
+    fn claimable(&self) -> Vec<i64> {
+        self.jobs.values().filter(|job| !job.is_over()).map(|job| job.id).collect()
+    }
+
+    /// Holds a job for a person; the rest of the run goes on.
+    fn pause(&self, active: &Active, class: Class, message: &str) {
+        tracing::warn!(job.name = %active.job.name, class = %class, "Paused the job `{}`: {message}", active.job.name);
+        active.end(Ended::Paused(class, message.to_owned()));
+        self.ended.notify_one();
+    }
+
+    fn break_off(&self, error: store::Error) {
+        self.error.lock().expect("nobody panics with it").get_or_insert(error);
+        self.ended.notify_one();
+    }
+}
+
+/// What the store must know of a job.
+fn spec(job: &Job, names: &[String]) -> JobSpec {
+    let params = serde_json::to_string(&job.params).expect("parameters are plain JSON");
+    let predicate = job.filter.as_ref().map(|filter| filter.text());
+    let decides = (&job.site.id, &job.site.url, &job.listing.name, &params, predicate, &job.with, &job.files);
+    let walk = serde_json::to_vec(&decides).expect("texts are plain JSON");
+    JobSpec {
+        name: job.name.clone(),
+        site: job.site.name.clone(),
+        listing: job.listing.name.clone(),
+        params,
+        walk: Digest::of(&walk).to_string(),
+        first: walk::first_page(job),
+        host: HostKey::from_url(&job.site.url).map(|key| key.to_string()).unwrap_or_default(),
+        names: names.to_vec(),
+    }
+}

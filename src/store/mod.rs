@@ -1,0 +1,92 @@
+//! The store: queue, catalog and counters in one SQLite database, and the record log that goes with it.
+//!
+//! All SQL is in this room. One thread owns the write connection ([`writer`]); other connections only read. Every
+//! public act is one transaction, durable when it returns: bytes first, then records, then rows.
+
+mod catalog;
+mod counts;
+mod files;
+mod pages;
+mod queue;
+mod reads;
+mod requests;
+mod runs;
+mod schema;
+mod writer;
+
+pub use counts::RunCounts;
+pub use files::FileStored;
+pub use pages::{PageCommit, PageOutcome};
+pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Work, page_key};
+pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
+pub use requests::{RequestOutcome, Retried, retry};
+pub use runs::{Begun, JobSpec};
+pub use writer::{Group, Store};
+
+/// What can go wrong with the store.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// SQLite refused.
+    #[error("database: could not {what}: {source}")]
+    Database {
+        /// What was tried.
+        what: &'static str,
+        /// SQLite's own words.
+        source: std::sync::Arc<rusqlite::Error>,
+    },
+    /// The archive refused: a sync, or the record log.
+    #[error(transparent)]
+    Archive(std::sync::Arc<crate::archive::Error>),
+    /// The database was made by a newer larder.
+    #[error("the database {path} has schema {found}; this larder knows up to {known}: use the newer larder", path = path.display())]
+    Newer {
+        /// The database.
+        path: std::path::PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The newest known here.
+        known: u32,
+    },
+    /// A row does not read as what it should be.
+    #[error("database: {0} is damaged; restore larder.db from a backup")]
+    Damaged(String),
+    /// The writer has stopped after an earlier error.
+    #[error("the database writer has stopped: {0}")]
+    Stopped(String),
+}
+
+impl Error {
+    fn database(what: &'static str) -> impl Fn(rusqlite::Error) -> Self {
+        move |source| Self::Database {
+            what,
+            source: std::sync::Arc::new(source),
+        }
+    }
+
+    /// Whether the disk is full or its quota is spent.
+    pub fn disk_full(&self) -> bool {
+        match self {
+            Self::Archive(error) => error.disk_full(),
+            Self::Database { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<crate::archive::Error> for Error {
+    fn from(error: crate::archive::Error) -> Self {
+        Self::Archive(std::sync::Arc::new(error))
+    }
+}
+
+/// SQL inside an act: the act's own name is added by [`Store::write`].
+impl From<rusqlite::Error> for Error {
+    fn from(source: rusqlite::Error) -> Self {
+        Self::Database {
+            what: "write",
+            source: std::sync::Arc::new(source),
+        }
+    }
+}

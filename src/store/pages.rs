@@ -1,0 +1,125 @@
+//! A page's end: its items, what they need, the next page and the page itself, in one act.
+
+use rusqlite::params;
+
+use super::{Error, Group, Lease, PageTask, Verdict, catalog, counts::RunCounts};
+use crate::{
+    archive::Digest,
+    class::Class,
+    dialect::{Item, Step},
+};
+
+/// What a page showed, ready to be stored.
+#[derive(Debug)]
+pub struct PageCommit {
+    /// The claim.
+    pub lease: Lease,
+    /// The page.
+    pub task: PageTask,
+    /// The site's id.
+    pub site: String,
+    /// `host:port` of the site's pages.
+    pub host: String,
+    /// Roles of files that the job wants.
+    pub roles: Vec<String>,
+    /// Its items, with the pages that complete each.
+    pub items: Vec<(Item, Vec<PageTask>)>,
+    /// Entries that no filter could read, as (raw JSON, message).
+    pub bad: Vec<(String, String)>,
+    /// Items that `where` refused.
+    pub filtered: u64,
+    /// Entries of the whole listing, where the site says.
+    pub total: Option<u64>,
+    /// What comes next.
+    pub step: Step,
+}
+
+/// What became of a page.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PageOutcome {
+    /// The claim was lost meanwhile; nothing was stored.
+    Stale,
+    /// Stored; whether another page follows.
+    Stored {
+        /// Another page of the same listing is in the queue.
+        more: bool,
+    },
+    /// Its items are stored, but the walk cannot go on.
+    Failed(Class, String),
+}
+
+/// Pages in a row without anything new, after which a listing goes round in circles.
+const MOST_STALE: u32 = 2;
+
+impl Group<'_> {
+    /// Stores a page. A crash is before it or after it, never inside.
+    ///
+    /// # Errors
+    /// When a row cannot be read or written: then nothing of the page is stored.
+    pub fn commit_page(&mut self, page: PageCommit) -> Result<PageOutcome, Error> {
+        let PageCommit { lease, task, site, host, roles, items, bad, filtered, total, step } = page;
+        if !self.holds(&lease)? {
+            return Ok(PageOutcome::Stale);
+        }
+        let (mut shown, mut new) = (0, 0);
+        for (item, follow) in items {
+            let follow: Vec<_> = follow.into_iter().map(|page| (page, host.clone())).collect();
+            let sight = catalog::Sight { site: &site, item, roles: &roles, follow: &follow };
+            shown += 1;
+            new += usize::from(catalog::sight(self, &lease, sight)?);
+        }
+        for (raw, message) in &bad {
+            self.keep_bad(&lease, &task.endpoint, raw, message)?;
+        }
+        self.changes.run(lease.run).filtered += i64::try_from(filtered).unwrap_or(i64::MAX);
+        if task.depth == 0 && let Some(total) = total {
+            let total = i64::try_from(total).unwrap_or(i64::MAX);
+            self.db.prepare_cached("UPDATE runs SET total = ? WHERE id = ?")?.execute((total, lease.run))?;
+        }
+        let outcome = match step {
+            Step::End => PageOutcome::Stored { more: false },
+            Step::Stuck(why) => PageOutcome::Failed(Class::Listing, why),
+            Step::Next(mut at) => {
+                let repeats = (shown > 0 && new == 0) || (at.shown.is_some() && at.shown == task.at.shown);
+                at.stale = if repeats { task.at.stale + 1 } else { 0 };
+                let stale = at.stale;
+                let next = PageTask { at, ..task.clone() };
+                if stale >= MOST_STALE || !catalog::queue_page(self, &lease, &next, &host, task.item)? {
+                    PageOutcome::Failed(Class::Loop, "the listing shows the same entries again and again".to_owned())
+                } else {
+                    PageOutcome::Stored { more: true }
+                }
+            }
+        };
+        if let PageOutcome::Failed(class, why) = &outcome {
+            self.fail(&lease, *class, why, &Verdict::Failed)?;
+            return Ok(outcome);
+        }
+        self.db
+            .prepare_cached("UPDATE tasks SET state = 'done', token = NULL, lease = NULL WHERE id = ?")?
+            .execute([lease.task])?;
+        self.changes.run(lease.run).add(&RunCounts { pages_done: 1, pages_waiting: -1, ..RunCounts::default() });
+        if let Some(item) = task.item {
+            catalog::finish_if_complete(self, lease.run, item)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Keeps an entry that no filter could read, with what the site sent.
+    fn keep_bad(&mut self, lease: &Lease, endpoint: &str, raw: &str, message: &str) -> Result<(), Error> {
+        let key = hex::encode(&Digest::of(raw.as_bytes()).as_bytes()[..16]);
+        let new = self
+            .db
+            .prepare_cached(
+                "INSERT INTO tasks (job, run, kind, key, host, state, payload, class, message, first_at, last_at, tries)
+                 VALUES (?1, ?2, 'entry', ?3, ?4, 'failed', ?5, ?6, ?7, ?8, ?8, 1)
+                 ON CONFLICT (job, kind, key) DO UPDATE SET run = excluded.run, last_at = excluded.last_at, message = excluded.message
+                 WHERE tasks.run <> excluded.run",
+            )?
+            .execute(params![lease.job, lease.run, key, endpoint, raw, Class::Dialect.word(), message, self.now])?;
+        if new > 0 {
+            self.changes.run(lease.run).items_failed += 1;
+        }
+        Ok(())
+    }
+}

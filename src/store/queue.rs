@@ -1,0 +1,298 @@
+//! The queue: claim, renew, release, fail. A claim is a lease; a result is taken only with the lease's token.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Group, catalog, counts::RunCounts};
+use crate::{
+    archive::Digest,
+    class::Class,
+    clock::Millis,
+    dialect::{Position, Values},
+};
+
+/// How long a claim holds unless it is renewed.
+pub const LEASE: Millis = 60_000;
+
+/// A claim on one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The task.
+    pub task: i64,
+    /// Its job.
+    pub job: i64,
+    /// Its run.
+    pub run: i64,
+    /// What proves the claim.
+    pub token: i64,
+}
+
+/// A claimed task.
+#[derive(Debug)]
+pub struct Task {
+    /// The claim.
+    pub lease: Lease,
+    /// Tries that counted and failed.
+    pub tries: u32,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What a task asks for.
+#[derive(Debug)]
+pub enum Work {
+    /// One page of an endpoint.
+    Page(PageTask),
+    /// One file.
+    File(FileTask),
+}
+
+/// A page to ask for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PageTask {
+    /// The endpoint.
+    pub endpoint: String,
+    /// Its parameters.
+    pub params: Values,
+    /// Where the walk stands.
+    pub at: Position,
+    /// How many follow-ups led here: 0 for the job's own listing.
+    #[serde(default)]
+    pub depth: u32,
+    /// The item that this page completes.
+    #[serde(skip)]
+    pub item: Option<i64>,
+}
+
+/// A file to fetch.
+#[derive(Debug, Clone)]
+pub struct FileTask {
+    /// Its item's row.
+    pub item: i64,
+    /// Its role.
+    pub role: String,
+    /// Its place among the files of this role.
+    pub index: u32,
+    /// Where it is.
+    pub url: String,
+    /// Lower-case hex, as the site says.
+    pub md5: Option<String>,
+    /// An object with this md5 that came meanwhile: no request is needed.
+    pub held: Option<Digest>,
+    /// The item's normal form while it is a draft, for what the listing promised about the file.
+    pub draft: Option<String>,
+}
+
+/// What to claim.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// From this host's tasks.
+    pub host: String,
+    /// Pages or files.
+    pub pages: bool,
+    /// Of these jobs.
+    pub jobs: Vec<i64>,
+    /// This many at most.
+    pub most: u32,
+}
+
+/// What a claim brought.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The tasks.
+    pub tasks: Vec<Task>,
+    /// When the next one is due, where fewer were ready than asked for.
+    pub next_due: Option<Millis>,
+}
+
+/// What became of a task that did not succeed.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Tried again after this many milliseconds. `counted` tries bring it nearer to being given up.
+    Again {
+        /// The wait.
+        wait: Millis,
+        /// Whether the try counts.
+        counted: bool,
+    },
+    /// Given up.
+    Failed,
+    /// Back into the queue while the job waits for a person.
+    JobWaits,
+}
+
+/// The key of a page task: what makes two requests the same.
+pub fn page_key(task: &PageTask) -> String {
+    let at = (&task.at.cursor, task.at.again, task.at.back);
+    let text = serde_json::to_vec(&(&task.endpoint, &task.params, at)).expect("plain JSON values");
+    hex::encode(&Digest::of(&text).as_bytes()[..16])
+}
+
+impl Group<'_> {
+    /// Claims tasks, oldest first, pages before files in the order that callers ask.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn claim(&mut self, claim: &Claim) -> Result<Claimed, Error> {
+        let token = fastrand::i64(1..);
+        let jobs: Vec<_> = claim.jobs.iter().map(i64::to_string).collect();
+        let kind = if claim.pages { "page" } else { "file" };
+        // Uses tasks_open; job ids are numbers of ours. The left join finds a file's row.
+        let sql = format!(
+            "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft
+             FROM tasks t
+             LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
+             LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
+             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.state IN ('ready', 'waiting') AND t.due <= ?2 AND t.job IN ({})
+             ORDER BY t.due, t.id
+             LIMIT ?3",
+            jobs.join(", ")
+        );
+        let mut select = self.db.prepare_cached(&sql)?;
+        let mut rows = select.query(params![claim.host, self.now, claim.most])?;
+        let mut tasks = Vec::new();
+        while let Some(row) = rows.next()? {
+            let lease = Lease { task: row.get(0)?, job: row.get(1)?, run: row.get(2)?, token };
+            let work = if claim.pages {
+                let payload: String = row.get(4)?;
+                let mut page: PageTask = serde_json::from_str(&payload).map_err(|_| Error::Damaged(format!("task {}", lease.task)))?;
+                page.item = row.get(5)?;
+                Work::Page(page)
+            } else {
+                let md5: Option<Vec<u8>> = row.get(9)?;
+                Work::File(FileTask {
+                    item: row.get(5)?,
+                    role: row.get(6)?,
+                    index: row.get(7)?,
+                    url: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
+                    held: md5.as_deref().map(|md5| held(self.db, md5)).transpose()?.flatten(),
+                    md5: md5.map(hex::encode),
+                    draft: row.get(10)?,
+                })
+            };
+            tasks.push(Task { lease, tries: row.get(3)?, work });
+        }
+        let mut update = self.db.prepare_cached("UPDATE tasks SET state = 'leased', token = ?2, lease = ?3 WHERE id = ?1")?;
+        for task in &tasks {
+            update.execute((task.lease.task, token, self.now + LEASE))?;
+        }
+        let mut next_due = None;
+        if tasks.len() < claim.most as usize {
+            let sql = format!(
+                "SELECT min(due) FROM tasks
+                 WHERE host = ?1 AND kind = '{kind}' AND state IN ('ready', 'waiting') AND due > ?2 AND job IN ({})",
+                jobs.join(", ")
+            );
+            next_due = self.db.prepare_cached(&sql)?.query_row((&claim.host, self.now), |row| row.get(0))?;
+        }
+        Ok(Claimed { tasks, next_due })
+    }
+
+    /// Renews claims, and takes back those of workers that do not answer any more.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn renew(&mut self, tokens: &[i64]) -> Result<(), Error> {
+        let mut renew = self.db.prepare_cached("UPDATE tasks SET lease = ?2 WHERE state = 'leased' AND token = ?1")?;
+        for token in tokens {
+            renew.execute((token, self.now + LEASE))?;
+        }
+        self.db
+            .prepare_cached("UPDATE tasks SET state = 'ready', token = NULL, lease = NULL WHERE state = 'leased' AND lease < ?")?
+            .execute([self.now])?;
+        Ok(())
+    }
+
+    /// Puts claimed tasks back untouched.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn release(&mut self, leases: &[Lease]) -> Result<(), Error> {
+        let sql = "UPDATE tasks SET state = 'ready', token = NULL, lease = NULL WHERE id = ? AND token = ?";
+        let mut update = self.db.prepare_cached(sql)?;
+        for lease in leases {
+            update.execute((lease.task, lease.token))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the claim still holds.
+    pub(super) fn holds(&self, lease: &Lease) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM tasks WHERE id = ? AND state = 'leased' AND token = ?";
+        Ok(self.db.prepare_cached(sql)?.exists((lease.task, lease.token))?)
+    }
+
+    /// Records that a task did not succeed. Returns whether the claim still held.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn fail(&mut self, lease: &Lease, class: Class, message: &str, verdict: &Verdict) -> Result<bool, Error> {
+        if !self.holds(lease)? {
+            return Ok(false);
+        }
+        let state = match verdict {
+            Verdict::Again { .. } => "waiting",
+            Verdict::Failed => "failed",
+            Verdict::JobWaits => "ready",
+        };
+        let (wait, counted) = match verdict {
+            Verdict::Again { wait, counted } => (*wait, *counted),
+            Verdict::Failed => (0, true),
+            Verdict::JobWaits => (0, false),
+        };
+        let due = if wait > 0 { self.now + wait } else { 0 };
+        self.db
+            .prepare_cached(
+                "UPDATE tasks
+                 SET state = ?2, due = ?3, token = NULL, lease = NULL, tries = tries + ?4, rounds = rounds + ?5,
+                     class = ?6, message = ?7, first_at = coalesce(first_at, ?8), last_at = ?8
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                lease.task,
+                state,
+                due,
+                i64::from(counted),
+                i64::from(state == "failed"),
+                class.word(),
+                message,
+                self.now
+            ])?;
+        match verdict {
+            Verdict::JobWaits => {
+                self.db
+                    .prepare_cached("UPDATE jobs SET paused = ?2, message = ?3 WHERE id = ?1")?
+                    .execute((lease.job, class.word(), message))?;
+            }
+            Verdict::Failed => self.give_up(lease, class)?,
+            Verdict::Again { .. } => {}
+        }
+        Ok(true)
+    }
+
+    /// What giving a task up means for what it belongs to.
+    fn give_up(&mut self, lease: &Lease, class: Class) -> Result<(), Error> {
+        let sql = "SELECT kind, item, role, idx FROM tasks WHERE id = ?";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, Option<u32>>(3)?));
+        let (kind, item, role, index) = self.db.prepare_cached(sql)?.query_row([lease.task], row)?;
+        if kind == "page" {
+            let change = RunCounts { pages_waiting: -1, pages_failed: 1, ..RunCounts::default() };
+            self.changes.run(lease.run).add(&change);
+            if let Some(item) = item {
+                catalog::finish_if_complete(self, lease.run, item)?;
+            }
+            return Ok(());
+        }
+        let (Some(item), Some(role), Some(index)) = (item, role, index) else {
+            return Err(Error::Damaged(format!("task {}", lease.task)));
+        };
+        super::files::give_up_file(self, lease, (item, &role, index), class)
+    }
+}
+
+/// The object with this md5, if one is held.
+pub(super) fn held(db: &Connection, md5: &[u8]) -> Result<Option<Digest>, Error> {
+    // Uses objects_md5.
+    let mut select = db.prepare_cached("SELECT sha256 FROM objects WHERE md5 = ? LIMIT 1")?;
+    Ok(select.query_row([md5], |row| row.get(0)).optional()?)
+}

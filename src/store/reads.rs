@@ -1,0 +1,286 @@
+//! What `status`, `failures` and `show` read, on a connection of their own that disturbs no writer.
+
+use std::{collections::BTreeMap, path::Path};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Error, RunCounts, Store, schema};
+use crate::{archive::Digest, class::Class, clock::Millis};
+
+/// A connection that only reads.
+#[derive(Debug)]
+pub struct Reader {
+    db: Connection,
+}
+
+/// The whole archive in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Objects.
+    pub objects: i64,
+    /// Their bytes.
+    pub bytes: i64,
+    /// Items.
+    pub items: i64,
+    /// Lines of the record log.
+    pub records: i64,
+}
+
+/// One job as the database knows it.
+#[derive(Debug, Clone)]
+pub struct JobRow {
+    /// Its name.
+    pub name: String,
+    /// Its site's name.
+    pub site: String,
+    /// Its listing.
+    pub listing: String,
+    /// Why it waits for a person.
+    pub paused: Option<String>,
+    /// What the site said then.
+    pub message: Option<String>,
+    /// Its last run.
+    pub last: Option<RunRow>,
+    /// Hosts with tasks of this job, and when the first of those is due.
+    pub due: Option<Millis>,
+    /// Sums over its life: runs, pages, items, files, bytes.
+    pub life: [i64; 5],
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    /// When it began.
+    pub started: Millis,
+    /// When it ended.
+    pub ended: Option<Millis>,
+    /// How it ended.
+    pub result: Option<String>,
+    /// Entries of the listing, where the site says.
+    pub total: Option<i64>,
+    /// What it did.
+    pub counts: RunCounts,
+}
+
+/// One host.
+#[derive(Debug, Clone)]
+pub struct HostRow {
+    /// `host:port`.
+    pub host: String,
+    /// Until when it is left alone.
+    pub until: Option<Millis>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Requests so far.
+    pub requests: i64,
+    /// Replies that asked to slow down.
+    pub throttled: i64,
+}
+
+/// One failure.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The job.
+    pub job: String,
+    /// The site's name.
+    pub site: String,
+    /// `kind/id`, where it belongs to an item.
+    pub item: Option<String>,
+    /// Address, without secrets.
+    pub url: Option<String>,
+    /// The class.
+    pub class: String,
+    /// Tries.
+    pub tries: i64,
+    /// What happened.
+    pub message: String,
+    /// When first.
+    pub first_at: Option<Millis>,
+    /// When last.
+    pub last_at: Option<Millis>,
+    /// When it is tried again by itself.
+    pub next_at: Option<Millis>,
+}
+
+/// Which failures.
+#[derive(Debug, Clone, Default)]
+pub struct FailureFilter {
+    /// Of this job.
+    pub job: Option<String>,
+    /// Of this class.
+    pub class: Option<Class>,
+}
+
+/// One item.
+#[derive(Debug, Clone)]
+pub struct ItemRow {
+    /// Its revision; 0 while its files are under way.
+    pub rev: u32,
+    /// Where its newest record stands in the log.
+    pub place: Option<u64>,
+    /// Why it is gone upstream.
+    pub gone: Option<String>,
+    /// The normal form while it waits for files.
+    pub draft: Option<String>,
+}
+
+impl Reader {
+    /// Opens the database of a state folder; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(state: &Path) -> Result<Option<Self>, Error> {
+        let path = Store::path_in(state);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(Self { db: schema::open_reader(&path)? }))
+    }
+
+    /// The archive in numbers.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn totals(&self) -> Result<Totals, Error> {
+        let row = |row: &rusqlite::Row<'_>| Ok(Totals { objects: row.get(0)?, bytes: row.get(1)?, items: row.get(2)?, records: row.get(3)? });
+        Ok(self.db.query_row("SELECT objects, bytes, items, records FROM totals", [], row)?)
+    }
+
+    /// Every job, by name.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn jobs(&self) -> Result<Vec<JobRow>, Error> {
+        let mut select = self.db.prepare("SELECT id, name, site, listing, paused, message FROM jobs ORDER BY name")?;
+        let rows = select.query_map([], |row| {
+            let job = JobRow {
+                name: row.get(1)?,
+                site: row.get(2)?,
+                listing: row.get(3)?,
+                paused: row.get(4)?,
+                message: row.get(5)?,
+                last: None,
+                due: None,
+                life: [0; 5],
+            };
+            Ok((row.get::<_, i64>(0)?, job))
+        })?;
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        rows.into_iter().map(|(id, job)| self.job_details(id, job)).collect()
+    }
+
+    fn job_details(&self, id: i64, mut job: JobRow) -> Result<JobRow, Error> {
+        // Uses runs_of_job; a job has a run a night, so the sums are short.
+        let sql = format!(
+            "SELECT started, ended, result, total, {} FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1",
+            RunCounts::COLUMNS
+        );
+        job.last = self
+            .db
+            .query_row(&sql, [id], |row| {
+                let counts = RunCounts::read(row, 4)?;
+                Ok(RunRow { started: row.get(0)?, ended: row.get(1)?, result: row.get(2)?, total: row.get(3)?, counts })
+            })
+            .optional()?;
+        let sql = "SELECT count(*), coalesce(sum(pages_done), 0), coalesce(sum(fresh), 0), coalesce(sum(stored), 0), coalesce(sum(bytes), 0)
+                   FROM runs WHERE job = ?";
+        job.life = self.db.query_row(sql, [id], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]))?;
+        // Whether anything is ready, and else when the first waiting task is due. One look per host, with tasks_open.
+        let sql = "SELECT min(due) FROM tasks WHERE job = ? AND state IN ('ready', 'waiting') AND due > 0
+                   AND NOT EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND state IN ('ready', 'leased') AND due = 0)";
+        if job.last.as_ref().is_some_and(|last| last.ended.is_none() && last.counts.pages_waiting + last.counts.files_waiting < 1000) {
+            job.due = self.db.query_row(sql, [id], |row| row.get(0))?;
+        }
+        Ok(job)
+    }
+
+    /// Every host that was asked.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn hosts(&self) -> Result<Vec<HostRow>, Error> {
+        let mut select = self.db.prepare("SELECT host, until, reason, requests, throttled FROM hosts ORDER BY host")?;
+        let rows = select.query_map([], |row| {
+            Ok(HostRow { host: row.get(0)?, until: row.get(1)?, reason: row.get(2)?, requests: row.get(3)?, throttled: row.get(4)? })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Failures, newest last, handed to `each` one by one: there may be many.
+    ///
+    /// # Errors
+    /// When SQLite refuses, or `each` does.
+    pub fn failures<E: From<Error>>(&self, filter: &FailureFilter, mut each: impl FnMut(Failure) -> Result<(), E>) -> Result<(), E> {
+        // Uses tasks_failed.
+        let sql = "SELECT j.name, j.site, i.kind || '/' || i.ident, coalesce(t.url, ''), t.class, t.tries, t.message, t.first_at, t.last_at,
+                          t.state, t.due, t.kind, t.payload
+                   FROM tasks t JOIN jobs j ON j.id = t.job LEFT JOIN items i ON i.id = t.item
+                   WHERE (t.state = 'failed' OR (t.state = 'waiting' AND t.class IS NOT NULL))
+                     AND (?1 IS NULL OR j.name = ?1) AND (?2 IS NULL OR t.class = ?2)
+                   ORDER BY t.last_at, t.id";
+        let mut select = self.db.prepare(sql).map_err(Error::from)?;
+        let class = filter.class.map(Class::word);
+        let mut rows = select.query(params![filter.job, class]).map_err(Error::from)?;
+        while let Some(row) = rows.next().map_err(Error::from)? {
+            let read = || -> rusqlite::Result<Failure> {
+                let state: String = row.get(9)?;
+                let url: String = row.get(3)?;
+                Ok(Failure {
+                    job: row.get(0)?,
+                    site: row.get(1)?,
+                    item: row.get(2)?,
+                    url: Some(url).filter(|url| !url.is_empty()),
+                    class: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
+                    tries: row.get(5)?,
+                    message: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
+                    first_at: row.get(7)?,
+                    last_at: row.get(8)?,
+                    next_at: if state == "waiting" { row.get(10)? } else { None },
+                })
+            };
+            each(read().map_err(Error::from)?)?;
+        }
+        Ok(())
+    }
+
+    /// An item.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn item(&self, site: &str, kind: &str, id: &str) -> Result<Option<ItemRow>, Error> {
+        let sql = "SELECT rev, place, gone, draft FROM items WHERE site = ? AND kind = ? AND ident = ?";
+        let row = |row: &rusqlite::Row<'_>| {
+            let place: Option<i64> = row.get(1)?;
+            Ok(ItemRow { rev: row.get(0)?, place: place.and_then(|p| p.try_into().ok()), gone: row.get(2)?, draft: row.get(3)? })
+        };
+        Ok(self.db.query_row(sql, (site, kind, id), row).optional()?)
+    }
+
+    /// Every object with its size.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn objects(&self) -> Result<BTreeMap<Digest, u64>, Error> {
+        let mut select = self.db.prepare("SELECT sha256, bytes FROM objects")?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Objects whose digest begins with these hex digits, two at most.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn objects_like(&self, prefix: &str) -> Result<Vec<Digest>, Error> {
+        let mut select = self.db.prepare("SELECT sha256 FROM objects WHERE hex(sha256) LIKE ? || '%' LIMIT 2")?;
+        let rows = select.query_map([prefix], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether other processes have asked for anything.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn has_requests(&self) -> Result<bool, Error> {
+        Ok(self.db.query_row("SELECT EXISTS (SELECT 1 FROM requests)", [], |row| row.get(0))?)
+    }
+}

@@ -1,0 +1,249 @@
+//! Runs: how one begins or is taken up again, and how it ends.
+
+use rusqlite::{OptionalExtension, params};
+use serde::Serialize;
+
+use super::{Error, Group, Lease, PageTask, RunCounts, Store, catalog};
+use crate::{class::Class, clock::rfc3339};
+
+/// A job as the store needs to know it.
+#[derive(Debug, Clone)]
+pub struct JobSpec {
+    /// Its name: its identity.
+    pub name: String,
+    /// The site's name in the configuration.
+    pub site: String,
+    /// Its listing.
+    pub listing: String,
+    /// Its parameters as canonical JSON.
+    pub params: String,
+    /// Digest of what decides what a walk finds.
+    pub walk: String,
+    /// The first page of a walk.
+    pub first: PageTask,
+    /// `host:port` of the site's pages.
+    pub host: String,
+    /// The names of all jobs of the configuration, to tell a renamed job from a new one.
+    pub names: Vec<String>,
+}
+
+/// A run that may go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// The job's row.
+    pub job: i64,
+    /// The run's row.
+    pub run: i64,
+    /// Whether an earlier run goes on.
+    pub resumed: bool,
+    /// Hosts that have tasks of this job.
+    pub hosts: Vec<String>,
+}
+
+struct Last {
+    id: i64,
+    ended: bool,
+    walk: String,
+}
+
+impl Store {
+    /// Begins a run of a job, or takes up the one that was interrupted.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn begin(&self, spec: JobSpec) -> Result<Begun, Error> {
+        let (begun, counts) = self.write("begin a run", move |group| group.begin(&spec)).await?;
+        self.set_counts(begun.run, counts);
+        Ok(begun)
+    }
+}
+
+impl Group<'_> {
+    fn begin(&mut self, spec: &JobSpec) -> Result<(Begun, RunCounts), Error> {
+        let job = self.job(spec)?;
+        let last = self
+            .db
+            .prepare_cached("SELECT id, ended IS NOT NULL, walk FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1")?
+            .query_row([job], |row| Ok(Last { id: row.get(0)?, ended: row.get(1)?, walk: row.get(2)? }))
+            .optional()?;
+        let (run, resumed) = match last {
+            Some(last) if last.walk == spec.walk && self.take_up(job, &last)? => (last.id, true),
+            last => (self.fresh(job, spec, last.as_ref())?, false),
+        };
+        // The counters are read as they will be committed: changes of this act are applied first.
+        std::mem::take(&mut self.changes).apply(self.db)?;
+        let sql = format!("SELECT {} FROM runs WHERE id = ?", RunCounts::COLUMNS);
+        let counts = self.db.query_row(&sql, [run], |row| RunCounts::read(row, 0))?;
+        let sql = "SELECT DISTINCT host FROM tasks WHERE state IN ('ready', 'waiting') AND job = ?";
+        let mut select = self.db.prepare_cached(sql)?;
+        let hosts = select.query_map([job], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok((Begun { job, run, resumed, hosts }, counts))
+    }
+
+    /// The job's row: the one of its name, or that of a vanished job that walks the same.
+    fn job(&mut self, spec: &JobSpec) -> Result<i64, Error> {
+        let named = "SELECT id FROM jobs WHERE name = ?";
+        let id: Option<i64> = self.db.prepare_cached(named)?.query_row([&spec.name], |row| row.get(0)).optional()?;
+        let id = match id {
+            Some(id) => Some(id),
+            None => {
+                let mut same = self.db.prepare_cached("SELECT id, name FROM jobs WHERE site = ? AND listing = ? AND params = ?")?;
+                let rows = same.query_map((&spec.site, &spec.listing, &spec.params), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+                let rows: Vec<(i64, String)> = rows.collect::<Result<_, _>>()?;
+                rows.into_iter().find(|(_, name)| !spec.names.contains(name)).map(|(id, _)| id)
+            }
+        };
+        if let Some(id) = id {
+            self.db
+                .prepare_cached(
+                    "UPDATE jobs SET name = ?2, site = ?3, listing = ?4, params = ?5, walk = ?6, paused = NULL, message = NULL, until = NULL
+                     WHERE id = ?1",
+                )?
+                .execute(params![id, spec.name, spec.site, spec.listing, spec.params, spec.walk])?;
+            return Ok(id);
+        }
+        let sql = "INSERT INTO jobs (name, site, listing, params, walk) VALUES (?, ?, ?, ?, ?) RETURNING id";
+        let row = (&spec.name, &spec.site, &spec.listing, &spec.params, &spec.walk);
+        Ok(self.db.prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
+    }
+
+    /// Takes up the last run, if it left anything to do: an interrupted one, or one whose walk stopped at a page that
+    /// may work now.
+    fn take_up(&mut self, job: i64, last: &Last) -> Result<bool, Error> {
+        if last.ended {
+            let heals: Vec<_> = Class::ALL.iter().filter(|c| c.heals()).map(|c| format!("'{c}'")).collect();
+            let sql = format!(
+                "UPDATE tasks SET state = 'ready', due = 0, tries = 0
+                 WHERE job = ? AND run = ? AND kind = 'page' AND state = 'failed' AND class IN ({})",
+                heals.join(", ")
+            );
+            let pages = self.db.prepare_cached(&sql)?.execute((job, last.id))?;
+            if pages == 0 {
+                return Ok(false);
+            }
+            self.db.prepare_cached("UPDATE runs SET ended = NULL, result = NULL WHERE id = ?")?.execute([last.id])?;
+            let pages = i64::try_from(pages).unwrap_or(i64::MAX);
+            let change = RunCounts { pages_waiting: pages, pages_failed: -pages, ..RunCounts::default() };
+            self.changes.run(last.id).add(&change);
+            return Ok(true);
+        }
+        let open = "SELECT 1 FROM tasks WHERE job = ? AND state IN ('ready', 'waiting') LIMIT 1";
+        if self.db.prepare_cached(open)?.exists([job])? {
+            // A wait of yesterday is over: nobody wants to wait for it again.
+            self.db
+                .prepare_cached("UPDATE tasks SET due = 0 WHERE job = ? AND state = 'waiting'")?
+                .execute([job])?;
+            return Ok(true);
+        }
+        self.finish_run(job, last.id, "done")?;
+        Ok(false)
+    }
+
+    /// A new run from the first page. What an abandoned one left of its walk is forgotten; its files are still fetched.
+    fn fresh(&mut self, job: i64, spec: &JobSpec, last: Option<&Last>) -> Result<i64, Error> {
+        if let Some(last) = last.filter(|last| !last.ended) {
+            self.db
+                .prepare_cached("DELETE FROM tasks WHERE job = ? AND kind = 'page' AND state IN ('ready', 'waiting')")?
+                .execute([job])?;
+            self.finish_run(job, last.id, "stopped")?;
+        }
+        let sql = "INSERT INTO runs (job, walk, started) VALUES (?, ?, ?) RETURNING id";
+        let run = self.db.prepare_cached(sql)?.query_row((job, &spec.walk, self.now), |row| row.get(0))?;
+        let sql = "UPDATE tasks SET run = ?2 WHERE job = ?1 AND kind = 'file' AND state IN ('ready', 'waiting')";
+        let files = self.db.prepare_cached(sql)?.execute((job, run))?;
+        self.changes.run(run).files_waiting += i64::try_from(files).unwrap_or(i64::MAX);
+        let lease = Lease { task: 0, job, run, token: 0 };
+        catalog::queue_page(self, &lease, &spec.first, &spec.host, None)?;
+        Ok(run)
+    }
+
+    /// Ends a run that has nothing left to do.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn end_run(&mut self, job: i64, run: i64) -> Result<(), Error> {
+        let sql = "SELECT pages_failed, pages_waiting + files_waiting FROM runs WHERE id = ? AND ended IS NULL";
+        let row = self.db.prepare_cached(sql)?.query_row([run], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?;
+        match row {
+            // Somebody else put a task back meanwhile, or ended it.
+            None => Ok(()),
+            Some((_, waiting)) if waiting > 0 => Ok(()),
+            Some((failed, _)) => self.finish_run(job, run, if failed > 0 { "failed" } else { "done" }),
+        }
+    }
+
+    /// Folds a run: what is done leaves the queue, the counts stay; failed rows stay until they succeed.
+    fn finish_run(&mut self, job: i64, run: i64, result: &'static str) -> Result<(), Error> {
+        self.db.prepare_cached("DELETE FROM tasks WHERE job = ? AND state = 'done'")?.execute([job])?;
+        if result == "done" {
+            // Entries that a whole walk did not meet again are gone, or are read now.
+            self.db
+                .prepare_cached("DELETE FROM tasks WHERE job = ? AND kind = 'entry' AND run <> ?")?
+                .execute((job, run))?;
+        }
+        let sql = "UPDATE runs SET ended = ?2, result = ?3 WHERE id = ?1";
+        self.db.prepare_cached(sql)?.execute((run, self.now, result))?;
+        let sql = "SELECT j.name, j.site, r.started, r.pages_done, r.seen, r.stored FROM runs r JOIN jobs j ON j.id = r.job WHERE r.id = ?";
+        let line = self.db.prepare_cached(sql)?.query_row([run], |row| {
+            Ok(RunLine {
+                v: 1,
+                line: "run",
+                seq: self.log.next_seq(),
+                seen: rfc3339(self.now),
+                job: row.get(0)?,
+                site: row.get(1)?,
+                started: rfc3339(row.get(2)?),
+                result,
+                pages: row.get(3)?,
+                items: row.get(4)?,
+                files: row.get(5)?,
+            })
+        })?;
+        self.log.append(&line);
+        self.changes.records += 1;
+        Ok(())
+    }
+
+    /// Holds a job, with the reason that `status` shows.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn pause(&mut self, job: i64, reason: &str, message: &str) -> Result<(), Error> {
+        self.db
+            .prepare_cached("UPDATE jobs SET paused = ?2, message = ?3 WHERE id = ?1")?
+            .execute((job, reason, message))?;
+        Ok(())
+    }
+
+    /// Keeps what a host asked for, so that it outlives this process.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn keep_host(&mut self, host: &str, until: Option<i64>, reason: &str, requests: i64, throttled: i64) -> Result<(), Error> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO hosts VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (host) DO UPDATE SET until = excluded.until, reason = excluded.reason,
+                   requests = requests + excluded.requests, throttled = throttled + excluded.throttled",
+            )?
+            .execute(params![host, until, reason, requests, throttled])?;
+        Ok(())
+    }
+}
+
+/// The line that says that a run took place.
+#[derive(Serialize)]
+struct RunLine {
+    v: u32,
+    #[serde(rename = "type")]
+    line: &'static str,
+    seq: u64,
+    seen: String,
+    job: String,
+    site: String,
+    started: String,
+    result: &'static str,
+    pages: i64,
+    items: i64,
+    files: i64,
+}

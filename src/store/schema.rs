@@ -1,0 +1,68 @@
+//! The numbered schema files, applied in order by `user_version`, and how connections are opened.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::Error;
+
+const FILES: [&str; 1] = [include_str!("schema/0001.sql")];
+/// `LARD`, so that `file` and people know whose database it is.
+const APPLICATION_ID: i64 = 0x4c41_5244;
+/// The WAL-reset corruption bug was fixed in this SQLite (sqlite.org, release 3.51.3).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Opens the writer's connection and brings the schema up to date.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
+    debug_assert!(rusqlite::version_number() >= OLDEST_SQLITE);
+    let mut db = Connection::open(path).map_err(Error::database("open it"))?;
+    pragmas(&db).map_err(Error::database("set it up"))?;
+    migrate(&mut db, path)?;
+    Ok(db)
+}
+
+fn pragmas(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", "ON")?;
+    db.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    db.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    db.pragma_update(None, "mmap_size", 0)?;
+    db.pragma_update(None, "cache_size", -8192)?;
+    db.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
+    let what = Error::database("read its schema");
+    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&what)?;
+    let known = u32::try_from(FILES.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(Error::Newer { path: path.to_owned(), found, known });
+    }
+    let what = Error::database("bring its schema up to date");
+    for (number, sql) in (1..).zip(FILES).skip(found as usize) {
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&what)?;
+        tx.execute_batch(sql).map_err(&what)?;
+        tx.pragma_update(None, "user_version", number).map_err(&what)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(&what)?;
+        tx.commit().map_err(&what)?;
+    }
+    Ok(())
+}
+
+/// Opens a connection that only reads, beside a writer or without one.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
+    let what = Error::database("open it for reading");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(&what)?;
+    db.busy_timeout(std::time::Duration::from_secs(5)).map_err(&what)?;
+    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&what)?;
+    let known = u32::try_from(FILES.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(Error::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(db)
+}

@@ -1,0 +1,299 @@
+//! The writer: one thread, one write connection, one transaction per group of acts.
+//!
+//! It takes what has gathered while its last commit ran (no timer, at most [`GROUP`]), runs each act in a savepoint,
+//! then makes the group durable in this order: names of objects, record log, rows. Only then does anybody hear of
+//! success. **Invariant:** no row is committed before the bytes and lines that it claims are on the disk. After an
+//! error of a sync or a commit nothing more is written: the process must start again and recover.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use rusqlite::Connection;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{
+    Error,
+    counts::{Changes, RunCounts},
+    schema,
+};
+use crate::{
+    archive::{Archive, RecordLog},
+    clock::{Clock, Millis},
+};
+
+/// Acts of one transaction at most.
+const GROUP: usize = 256;
+/// Acts that may wait for the writer; more wait in their callers.
+const QUEUE: usize = 1024;
+
+/// What an act may use.
+pub struct Group<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) log: &'a mut RecordLog,
+    /// Folders of objects whose names this group makes durable.
+    pub(super) shards: &'a mut BTreeSet<u16>,
+    pub(super) changes: Changes,
+    /// Now.
+    pub(super) now: Millis,
+}
+
+type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
+type Act = Box<dyn FnOnce(&mut Group<'_>) -> Reply + Send>;
+
+/// The store, as the rest of larder holds it. Cheap to clone; the writer ends when the last clone is dropped.
+#[derive(Clone)]
+pub struct Store {
+    acts: mpsc::Sender<Act>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    clock: Clock,
+    counts: Mutex<BTreeMap<i64, RunCounts>>,
+    changed: Notify,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.shared.path.display())
+    }
+}
+
+impl Store {
+    /// Where the database of a state folder is.
+    pub fn path_in(state: &Path) -> PathBuf {
+        state.join("larder.db")
+    }
+
+    /// The archive's identity as the database of a state folder knows it.
+    ///
+    /// # Errors
+    /// When the database is there and cannot be read.
+    pub fn known_archive(state: &Path) -> Result<Option<String>, Error> {
+        let path = Self::path_in(state);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let db = schema::open_reader(&path)?;
+        meta(&db, "archive").map_err(Error::database("read it"))
+    }
+
+    /// Opens the database of a state folder for writing; the caller holds the lock. Leases of dead larders are freed.
+    ///
+    /// # Errors
+    /// When the database is newer, damaged, or not this archive's.
+    pub fn open(state: &Path, archive: Arc<Archive>, clock: Clock) -> Result<Self, Error> {
+        let path = Self::path_in(state);
+        let db = schema::open_writer(&path)?;
+        let what = Error::database("read it");
+        let number = |key| -> Result<u64, Error> {
+            let value: Option<String> = meta(&db, key).map_err(&what)?;
+            value.map_or(Ok(0), |v| v.parse().map_err(|_| Error::Damaged(format!("meta.{key}"))))
+        };
+        let log = RecordLog::open(&archive, number("log_bytes")?, number("log_seq")?)?;
+        db.execute("INSERT INTO meta VALUES ('archive', ?) ON CONFLICT DO NOTHING", [archive.id()])
+            .map_err(&what)?;
+        let freed = db
+            .execute("UPDATE tasks SET state = 'ready', token = NULL, lease = NULL WHERE state = 'leased'", [])
+            .map_err(Error::database("free old leases"))?;
+        if freed > 0 {
+            tracing::info!(tasks = freed, "Took back tasks that an earlier larder had begun");
+        }
+        let (acts, inbox) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared {
+            path,
+            clock: clock.clone(),
+            counts: Mutex::default(),
+            changed: Notify::new(),
+            thread: Mutex::default(),
+        });
+        let writer = Writer { db, log, archive, clock, shared: Arc::downgrade(&shared), failed: None };
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.work(inbox));
+        let thread = thread.map_err(|error| Error::Stopped(error.to_string()))?;
+        *shared.thread.lock().expect("nobody panics with it") = Some(thread);
+        Ok(Self { acts, shared })
+    }
+
+    /// Runs `act` in the next transaction; returns when it is durable.
+    ///
+    /// # Errors
+    /// The act's own error, which undoes the act alone, or that of the commit.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        act: impl FnOnce(&mut Group<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (tell, told) = oneshot::channel();
+        let act: Act = Box::new(move |group| {
+            let result = savepoint(group, what, act);
+            Box::new(move |committed| {
+                // Nobody listens any more when the caller was stopped; the act stands all the same.
+                let _ = tell.send(committed.and(result));
+            })
+        });
+        let stopped = || Error::Stopped("see the error before".to_owned());
+        self.acts.send(act).await.map_err(|_| stopped())?;
+        told.await.map_err(|_| stopped())?
+    }
+
+    /// The counters of a run that this process writes.
+    pub fn counts(&self, run: i64) -> RunCounts {
+        let counts = self.shared.counts.lock().expect("nobody panics with it");
+        counts.get(&run).copied().unwrap_or_default()
+    }
+
+    /// Sets the counters of a run as the database has them.
+    pub(super) fn set_counts(&self, run: i64, known: RunCounts) {
+        self.shared.counts.lock().expect("nobody panics with it").insert(run, known);
+    }
+
+    /// Notified after each commit.
+    pub fn changed(&self) -> &Notify {
+        &self.shared.changed
+    }
+
+    /// Where the database is.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The time that this store works by.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Waits for the writer to finish what it was given; the last clone must be this one.
+    pub async fn close(self) {
+        let Self { acts, shared } = self;
+        drop(acts);
+        let thread = shared.thread.lock().expect("nobody panics with it").take();
+        if let Some(thread) = thread {
+            // Joining blocks; a panic of the writer has been told to every caller already.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+fn savepoint<T>(
+    group: &mut Group<'_>,
+    what: &'static str,
+    act: impl FnOnce(&mut Group<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let name_it = |error: Error| match error {
+        Error::Database { source, .. } => Error::Database { what, source },
+        other => other,
+    };
+    group.db.prepare_cached("SAVEPOINT act").and_then(|mut s| s.execute([])).map_err(Error::database(what))?;
+    let mark = group.log.mark();
+    match act(group) {
+        Ok(value) => {
+            group.db.prepare_cached("RELEASE act").and_then(|mut s| s.execute([])).map_err(Error::database(what))?;
+            Ok(value)
+        }
+        Err(error) => {
+            group.log.back_to(mark);
+            group.changes = Changes::default();
+            group.db.execute_batch("ROLLBACK TO act; RELEASE act").map_err(Error::database(what))?;
+            Err(name_it(error))
+        }
+    }
+}
+
+struct Writer {
+    db: Connection,
+    log: RecordLog,
+    archive: Arc<Archive>,
+    clock: Clock,
+    shared: std::sync::Weak<Shared>,
+    /// The error after which nothing is written any more.
+    failed: Option<Error>,
+}
+
+impl Writer {
+    fn work(mut self, mut inbox: mpsc::Receiver<Act>) {
+        let mut acts = Vec::with_capacity(GROUP);
+        while inbox.blocking_recv_many(&mut acts, GROUP) > 0 {
+            self.group(acts.drain(..));
+        }
+        // The last one out empties the WAL, so that a copy of the file alone is whole.
+        if let Err(error) = self.db.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::debug!(%error, "Could not checkpoint the database at the end");
+        }
+    }
+
+    fn group(&mut self, acts: impl Iterator<Item = Act>) {
+        let mut changes = Changes::default();
+        let mut shards = BTreeSet::new();
+        let mut replies: Vec<Reply> = Vec::new();
+        let begun = match &self.failed {
+            Some(error) => Err(Error::Stopped(error.to_string())),
+            None => self.db.execute_batch("BEGIN IMMEDIATE").map_err(Error::database("begin a transaction")),
+        };
+        let mark = self.log.mark();
+        for act in acts {
+            if let Err(error) = &begun {
+                // Without a transaction no act may run; its caller hears that the writer has stopped.
+                tracing::debug!(%error, "An act was refused");
+                drop(act);
+                continue;
+            }
+            let mut group = Group {
+                db: &self.db,
+                log: &mut self.log,
+                shards: &mut shards,
+                changes: Changes::default(),
+                now: self.clock.now(),
+            };
+            replies.push(act(&mut group));
+            changes.merge(group.changes);
+        }
+        let committed = begun.and_then(|()| self.commit(&shards, &changes));
+        if let Err(error) = &committed {
+            if self.failed.is_none() && !self.db.is_autocommit() {
+                let _ = self.db.execute_batch("ROLLBACK");
+            }
+            self.log.back_to(mark);
+            tracing::error!(%error, "Could not commit; nothing more is written until larder is started again");
+            self.failed.get_or_insert_with(|| error.clone());
+        } else if let Some(shared) = self.shared.upgrade() {
+            let mut counts = shared.counts.lock().expect("nobody panics with it");
+            for (run, change) in &changes.runs {
+                counts.entry(*run).or_default().add(change);
+            }
+        }
+        for reply in replies {
+            reply(committed.clone());
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            shared.changed.notify_waiters();
+        }
+    }
+
+    /// Names of objects, record log, rows: in this order.
+    fn commit(&mut self, shards: &BTreeSet<u16>, changes: &Changes) -> Result<(), Error> {
+        changes.apply(&self.db).map_err(Error::database("count"))?;
+        self.archive.objects.sync(shards)?;
+        if self.log.is_dirty() {
+            let (bytes, seq) = self.log.end();
+            let mut set = self
+                .db
+                .prepare_cached("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+                .map_err(Error::database("count"))?;
+            for (key, value) in [("log_bytes", bytes), ("log_seq", seq)] {
+                set.execute((key, value.to_string())).map_err(Error::database("count"))?;
+            }
+            self.log.sync()?;
+        }
+        self.db.execute_batch("COMMIT").map_err(Error::database("commit"))
+    }
+}
+
+fn meta(db: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    use rusqlite::OptionalExtension;
+    db.query_row("SELECT value FROM meta WHERE key = ?", [key], |row| row.get(0)).optional()
+}
