@@ -136,8 +136,12 @@ impl Class {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Auth => "renew the login or cookies of the site, then run again",
-            Self::Blocked => "open the site in a browser, wait, or ask it for access; larder does not try to pass challenges",
-            Self::BlockedAddress => "if this host is right, add it to `media_hosts` of the site or `allow` in [network]",
+            Self::Blocked => {
+                "open the site in a browser, wait, or ask it for access; larder does not try to pass challenges"
+            }
+            Self::BlockedAddress => {
+                "if this host is right, add it to `media_hosts` of the site or `allow` in [network]"
+            }
             Self::Http404 | Self::Http410 => "gone upstream; asked once more at the next walk",
             Self::Loop => "the listing repeats itself; report the dialect",
             Self::Dialect => "the site has changed or the dialect is wrong; see `larder check`",
@@ -189,7 +193,10 @@ mod tests {
         let second = Duration::from_secs(1);
         assert!(Class::Connect.next_try(6, 6, second).is_none());
         let wait = Class::Connect.next_try(5, 6, second).expect("a sixth try");
-        assert!(wait >= Duration::from_millis(1600) && wait <= Duration::from_secs(16), "{wait:?}");
+        assert!(
+            wait >= Duration::from_millis(1600) && wait <= Duration::from_secs(16),
+            "{wait:?}"
+        );
         assert!(Class::Checksum.next_try(3, 6, second).is_none());
         assert!(Class::Http404.next_try(1, 6, second).is_none());
     }

@@ -23,18 +23,41 @@ const CHUNK: usize = 1 << 20;
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
-pub async fn fetch(context: &Context, job: &Arc<Job>, lease: Lease, task: FileTask, asked: impl FnOnce()) -> Result<(), Failure> {
+pub async fn fetch(
+    context: &Context,
+    job: &Arc<Job>,
+    lease: Lease,
+    task: FileTask,
+    asked: impl FnOnce(),
+) -> Result<(), Failure> {
     let stored = match task.held {
         Some(digest) => {
             asked();
-            FileStored { digest, bytes: 0, media: None, md5: task.md5, etag: None, modified: None, downloaded: 0, put: false }
+            FileStored {
+                digest,
+                bytes: 0,
+                media: None,
+                md5: task.md5,
+                etag: None,
+                modified: None,
+                downloaded: 0,
+                put: false,
+            }
         }
         None => download(context, job, &lease, task, asked).await?,
     };
-    let commit = context.store.write("store a file", move |group| group.file_stored(&lease, &stored)).await;
+    let commit = context
+        .store
+        .write("store a file", move |group| {
+            group.file_stored(&lease, &stored)
+        })
+        .await;
     let held = commit.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
     if !held {
-        tracing::debug!(task.id = lease.task, "The lease was lost; the result is dropped");
+        tracing::debug!(
+            task.id = lease.task,
+            "The lease was lost; the result is dropped"
+        );
     }
     Ok(())
 }
@@ -42,15 +65,30 @@ pub async fn fetch(context: &Context, job: &Arc<Job>, lease: Lease, task: FileTa
 /// Whether files may come from this host: the site's own, or one of its media hosts.
 pub fn allowed(site: &Site, host: &str, port: u16) -> bool {
     let own = site.url.host_str() == Some(host) && site.url.port_or_known_default() == Some(port);
-    own || site.media_hosts.iter().any(|pattern| pattern.matches(host, port))
+    own || site
+        .media_hosts
+        .iter()
+        .any(|pattern| pattern.matches(host, port))
 }
 
-async fn download(context: &Context, job: &Arc<Job>, lease: &Lease, task: FileTask, asked: impl FnOnce()) -> Result<FileStored, Failure> {
-    let url = task.url.parse().map_err(|_| Failure::new(Class::BadUrl, format!("`{}` is not a URL", task.url)))?;
+async fn download(
+    context: &Context,
+    job: &Arc<Job>,
+    lease: &Lease,
+    task: FileTask,
+    asked: impl FnOnce(),
+) -> Result<FileStored, Failure> {
+    let url = task
+        .url
+        .parse()
+        .map_err(|_| Failure::new(Class::BadUrl, format!("`{}` is not a URL", task.url)))?;
     let mut out = Outgoing::get(url);
     out.proxy.clone_from(&job.site.proxy);
     let site = job.site.clone();
-    let mut download = context.http.file(&out, &move |host, port| allowed(&site, host, port)).await?;
+    let mut download = context
+        .http
+        .file(&out, &move |host, port| allowed(&site, host, port))
+        .await?;
     let mut wanted = promised(&task);
     wanted.content_type.clone_from(&download.content_type);
     let mut staged = Staged::new(format!("{:x}.{:x}", lease.task, lease.token), &wanted);
@@ -68,11 +106,19 @@ async fn download(context: &Context, job: &Arc<Job>, lease: &Lease, task: FileTa
     let putting = tokio::task::spawn_blocking(move || {
         staged.write(&archive.objects, gathered)?;
         let downloaded = staged.bytes();
-        archive.objects.put(staged, &wanted).map(|put| (put, downloaded))
+        archive
+            .objects
+            .put(staged, &wanted)
+            .map(|put| (put, downloaded))
     });
     let (put, downloaded) = putting
         .await
-        .map_err(|error| Failure::new(Class::Storage, format!("storing the file panicked: {error}")))?
+        .map_err(|error| {
+            Failure::new(
+                Class::Storage,
+                format!("storing the file panicked: {error}"),
+            )
+        })?
         .map_err(refused)?;
     Ok(FileStored {
         digest: put.digest,
@@ -86,10 +132,21 @@ async fn download(context: &Context, job: &Arc<Job>, lease: &Lease, task: FileTa
     })
 }
 
-async fn write(archive: &Arc<Archive>, mut staged: Staged, chunks: Vec<Bytes>) -> Result<Staged, Failure> {
+async fn write(
+    archive: &Arc<Archive>,
+    mut staged: Staged,
+    chunks: Vec<Bytes>,
+) -> Result<Staged, Failure> {
     let archive = archive.clone();
-    let writing = tokio::task::spawn_blocking(move || staged.write(&archive.objects, chunks).map(|()| staged));
-    let written = writing.await.map_err(|error| Failure::new(Class::Storage, format!("storing the file panicked: {error}")))?;
+    let writing = tokio::task::spawn_blocking(move || {
+        staged.write(&archive.objects, chunks).map(|()| staged)
+    });
+    let written = writing.await.map_err(|error| {
+        Failure::new(
+            Class::Storage,
+            format!("storing the file panicked: {error}"),
+        )
+    })?;
     written.map_err(|error| refused(error.into()))
 }
 
@@ -102,8 +159,15 @@ fn refused(error: PutError) -> Failure {
 
 /// What the listing said about the file.
 fn promised(task: &FileTask) -> Wanted {
-    let draft: Option<Item> = task.draft.as_deref().and_then(|draft| serde_json::from_str(draft).ok());
-    let file = draft.and_then(|item| item.files.into_iter().find(|f| f.role == task.role && f.index == task.index));
+    let draft: Option<Item> = task
+        .draft
+        .as_deref()
+        .and_then(|draft| serde_json::from_str(draft).ok());
+    let file = draft.and_then(|item| {
+        item.files
+            .into_iter()
+            .find(|f| f.role == task.role && f.index == task.index)
+    });
     let file = file.filter(|file| file.md5 == task.md5);
     Wanted {
         md5: task.md5.clone(),

@@ -10,15 +10,19 @@
 //!    its SHA-256; the writer syncs folders and the record log, then commits.
 //! 5. When an item's last file is stored or has failed, its record is in the log; [`status`] reads the same tables.
 
-pub mod config;
-pub mod dialect;
-pub mod store;
-pub mod pace;
-pub mod http;
-pub mod walk;
-pub mod fetch;
 pub mod archive;
-pub mod run;
 pub mod class;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod demo;
+pub mod dialect;
+pub mod fetch;
+pub mod http;
+pub mod pace;
+pub mod run;
+pub mod session;
+pub mod status;
+pub mod store;
+pub mod text;
+pub mod walk;

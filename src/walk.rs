@@ -33,7 +33,15 @@ pub struct Walked {
 /// When the dialect has none of that name.
 pub fn endpoint<'a>(site: &'a Site, task: &PageTask) -> Result<&'a Arc<Endpoint>, Failure> {
     let endpoints = &site.dialect.endpoints;
-    let missing = || Failure::new(Class::Dialect, format!("the dialect {} has no endpoint `{}`", site.dialect.name, task.endpoint));
+    let missing = || {
+        Failure::new(
+            Class::Dialect,
+            format!(
+                "the dialect {} has no endpoint `{}`",
+                site.dialect.name, task.endpoint
+            ),
+        )
+    };
     endpoints.get(&task.endpoint).ok_or_else(missing)
 }
 
@@ -52,12 +60,21 @@ pub fn first_page(job: &Job) -> PageTask {
 ///
 /// # Errors
 /// When a filter fails or a secret is unset.
-pub fn outgoing(site: &Site, endpoint: &Endpoint, task: &PageTask) -> Result<Option<Outgoing>, Failure> {
-    let request = endpoint.request(site, &task.params, &task.at).map_err(|error| Failure::new(Class::Dialect, error))?;
-    let Some(request) = request else { return Ok(None) };
+pub fn outgoing(
+    site: &Site,
+    endpoint: &Endpoint,
+    task: &PageTask,
+) -> Result<Option<Outgoing>, Failure> {
+    let request = endpoint
+        .request(site, &task.params, &task.at)
+        .map_err(|error| Failure::new(Class::Dialect, error))?;
+    let Some(request) = request else {
+        return Ok(None);
+    };
     let mut out = Outgoing::get(request.url);
     if let (Some(login), Some(hook)) = (&site.login, site.dialect.login) {
-        out.secret_query = Login::query(hook, login, &site.vars).map_err(|error| Failure::new(Class::Auth, error))?;
+        out.secret_query = Login::query(hook, login, &site.vars)
+            .map_err(|error| Failure::new(Class::Auth, error))?;
     }
     out.secret_headers.clone_from(&site.headers);
     out.cookies.clone_from(&site.cookies);
@@ -69,7 +86,13 @@ pub fn outgoing(site: &Site, endpoint: &Endpoint, task: &PageTask) -> Result<Opt
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
-pub async fn walk(context: &Context, job: &Arc<Job>, lease: Lease, task: PageTask, asked: impl FnOnce()) -> Result<Walked, Failure> {
+pub async fn walk(
+    context: &Context,
+    job: &Arc<Job>,
+    lease: Lease,
+    task: PageTask,
+    asked: impl FnOnce(),
+) -> Result<Walked, Failure> {
     let site = &job.site;
     let endpoint = endpoint(site, &task)?.clone();
     let Some(out) = outgoing(site, &endpoint, &task)? else {
@@ -86,36 +109,61 @@ pub async fn walk(context: &Context, job: &Arc<Job>, lease: Lease, task: PageTas
 ///
 /// # Errors
 /// The failure to judge.
-pub async fn read(readers: &Semaphore, job: &Arc<Job>, endpoint: &Arc<Endpoint>, task: &PageTask, reply: Reply) -> Result<Page, Failure> {
-    let _reader = readers.acquire().await.map_err(|_| Failure::new(Class::Dialect, "larder is stopping"))?;
+pub async fn read(
+    readers: &Semaphore,
+    job: &Arc<Job>,
+    endpoint: &Arc<Endpoint>,
+    task: &PageTask,
+    reply: Reply,
+) -> Result<Page, Failure> {
+    let _reader = readers
+        .acquire()
+        .await
+        .map_err(|_| Failure::new(Class::Dialect, "larder is stopping"))?;
     let (job, endpoint, depth) = (job.clone(), endpoint.clone(), task.depth);
     let parsing = tokio::task::spawn_blocking(move || {
         classify(&endpoint, &reply)?;
         let with: &[String] = if depth == 0 { &job.with } else { &[] };
         let page = endpoint.read(&reply.body, &job.site.url, with);
-        page.map_err(|error| Failure { status: Some(reply.status), ..Failure::new(error.class, error.message) })
+        page.map_err(|error| Failure {
+            status: Some(reply.status),
+            ..Failure::new(error.class, error.message)
+        })
     });
-    parsing.await.unwrap_or_else(|error| Err(Failure::new(Class::Dialect, format!("reading the page panicked: {error}"))))
+    parsing.await.unwrap_or_else(|error| {
+        Err(Failure::new(
+            Class::Dialect,
+            format!("reading the page panicked: {error}"),
+        ))
+    })
 }
 
 /// What the reply is before anybody reads it as a page.
 fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
-    let html = reply.content_type.as_deref() == Some("text/html") || reply.body.trim_ascii_start().starts_with(b"<");
+    let html = reply.content_type.as_deref() == Some("text/html")
+        || reply.body.trim_ascii_start().starts_with(b"<");
     let failure = |class, message: String, slow_down| Failure {
-        class,
-        message,
         status: Some(reply.status),
         retry_after: reply.retry_after,
         slow_down,
+        ..Failure::new(class, message)
     };
     if (200..300).contains(&reply.status) {
         if !html {
             return Ok(());
         }
         let (class, what) = html_kind(&reply.body).unwrap_or((Class::Listing, "an HTML page"));
-        return Err(failure(class, format!("{what} came instead of the listing"), class == Class::Listing));
+        return Err(failure(
+            class,
+            format!("{what} came instead of the listing"),
+            class == Class::Listing,
+        ));
     }
-    let reported = if html { None } else { endpoint.reported(&reply.body) };
+    let reported = if html {
+        None
+    } else {
+        endpoint.reported(&reply.body)
+    };
     let class = match (&reported, reply.status) {
         (_, 429) => Class::RateLimited,
         (Some(error), _) if error.class != Class::Listing => error.class,
@@ -125,7 +173,11 @@ fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
     };
     let words = reported.map_or_else(String::new, |error| format!(": {}", error.message));
     let slow_down = matches!(reply.status, 429 | 503 | 509 | 529);
-    Err(failure(class, format!("the site answered {}{words}", reply.status), slow_down))
+    Err(failure(
+        class,
+        format!("the site answered {}{words}", reply.status),
+        slow_down,
+    ))
 }
 
 /// A page that only a person can pass.
@@ -133,7 +185,13 @@ fn html_kind(body: &[u8]) -> Option<(Class, &'static str)> {
     const LOOK_AT: usize = 64 << 10;
     let text = String::from_utf8_lossy(&body[..body.len().min(LOOK_AT)]).to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&["cf-chl", "challenge-platform", "just a moment", "captcha", "ddos-guard"]) {
+    if has(&[
+        "cf-chl",
+        "challenge-platform",
+        "just a moment",
+        "captcha",
+        "ddos-guard",
+    ]) {
         Some((Class::Blocked, "a challenge for browsers"))
     } else if has(&["type=\"password\"", "type='password'", "type=password"]) {
         Some((Class::Auth, "a login form"))
@@ -142,9 +200,16 @@ fn html_kind(body: &[u8]) -> Option<(Class, &'static str)> {
     }
 }
 
-async fn commit(context: &Context, job: &Arc<Job>, lease: Lease, task: PageTask, page: Option<Page>) -> Result<Walked, Failure> {
+async fn commit(
+    context: &Context,
+    job: &Arc<Job>,
+    lease: Lease,
+    task: PageTask,
+    page: Option<Page>,
+) -> Result<Walked, Failure> {
     let site = &job.site;
-    let host = HostKey::from_url(&site.url).ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))?;
+    let host = HostKey::from_url(&site.url)
+        .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))?;
     let endpoint = endpoint(site, &task)?;
     let mut hosts = BTreeSet::from([host.clone()]);
     let entries = page.as_ref().map_or(0, |page| page.entries.len());
@@ -152,7 +217,10 @@ async fn commit(context: &Context, job: &Arc<Job>, lease: Lease, task: PageTask,
         lease,
         site: site.id.clone(),
         host: host.as_str().to_owned(),
-        roles: job.files.clone().unwrap_or_else(|| endpoint.roles.iter().take(1).cloned().collect()),
+        roles: job
+            .files
+            .clone()
+            .unwrap_or_else(|| endpoint.roles.iter().take(1).cloned().collect()),
         items: Vec::with_capacity(entries),
         bad: Vec::new(),
         filtered: 0,
@@ -162,14 +230,24 @@ async fn commit(context: &Context, job: &Arc<Job>, lease: Lease, task: PageTask,
     };
     if let Some(page) = page {
         let limit = endpoint.paging(&commit.task.params).limit(site.page_size);
-        commit.step = endpoint.paging(&commit.task.params).step(&commit.task.at, &page.shown, limit);
+        commit.step =
+            endpoint
+                .paging(&commit.task.params)
+                .step(&commit.task.at, &page.shown, limit);
         for entry in page.entries {
             select(job, &mut commit, entry, &mut hosts);
         }
     }
-    let outcome = context.store.write("store a page", move |group| group.commit_page(commit)).await;
+    let outcome = context
+        .store
+        .write("store a page", move |group| group.commit_page(commit))
+        .await;
     let outcome = outcome.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
-    Ok(Walked { outcome, hosts, entries })
+    Ok(Walked {
+        outcome,
+        hosts,
+        entries,
+    })
 }
 
 /// Sorts one entry: wanted, refused by `where`, or unreadable.
@@ -178,7 +256,9 @@ fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet
         Entry::Good(item, value) => (item, value),
         Entry::Bad { raw, message } => return commit.bad.push((raw, message)),
     };
-    if commit.task.depth == 0 && let Some(predicate) = &job.filter {
+    if commit.task.depth == 0
+        && let Some(predicate) = &job.filter
+    {
         match predicate.wants(&value) {
             Ok(true) => {}
             Ok(false) => {
@@ -190,13 +270,22 @@ fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet
             }
         }
     }
-    let wanted = item.files.iter().filter(|file| commit.roles.contains(&file.role));
+    let wanted = item
+        .files
+        .iter()
+        .filter(|file| commit.roles.contains(&file.role));
     hosts.extend(wanted.filter_map(|file| HostKey::from_url(&file.url.as_ref()?.parse().ok()?)));
     let follow = item.follow.iter().filter_map(|follow| {
         let endpoint = job.site.dialect.endpoints.get(&follow.endpoint)?;
         let at = endpoint.paging(&follow.params).start();
         let at = Position { number: 0, ..at };
-        Some(PageTask { endpoint: follow.endpoint.clone(), params: follow.params.clone(), at, depth: commit.task.depth + 1, item: None })
+        Some(PageTask {
+            endpoint: follow.endpoint.clone(),
+            params: follow.params.clone(),
+            at,
+            depth: commit.task.depth + 1,
+            item: None,
+        })
     });
     let follow = follow.collect();
     commit.items.push((*item, follow));

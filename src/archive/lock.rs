@@ -52,7 +52,12 @@ impl Lock {
     pub fn take(state: &Path, root: &Path, kind: &str, clock: &Clock) -> Result<Self, Error> {
         fs::create_dir_all(state).map_err(Error::io("make", state))?;
         let path = lock_path(state);
-        let open = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let open = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
         let mut file = open.map_err(Error::io("open", &path))?;
         let mut tries = 0;
         loop {
@@ -76,7 +81,10 @@ impl Lock {
             since: rfc3339(clock.now()),
         };
         let text = serde_json::to_string(&holder).expect("texts and a number are JSON") + "\n";
-        let write = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+        let write = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()));
         write.map_err(Error::io("write", path))?;
         Ok(Self { file })
     }

@@ -49,7 +49,10 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(
+        what: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { what, path, source }
     }
@@ -95,13 +98,17 @@ impl Archive {
                         "{} is not the archive {id} that {who} names (it has no file LARDER); is its disk mounted?",
                         root.display()
                     ),
-                    None => format!("there is no archive at {} yet; `larder run` makes it", root.display()),
+                    None => format!(
+                        "there is no archive at {} yet; `larder run` makes it",
+                        root.display()
+                    ),
                 }));
             }
             Err(error) => return Err(Error::io("read", path)(error)),
         };
-        let identity: Identity = serde_json::from_str(&text)
-            .map_err(|_| Error::Identity(format!("{} is not a file of larder's", path.display())))?;
+        let identity: Identity = serde_json::from_str(&text).map_err(|_| {
+            Error::Identity(format!("{} is not a file of larder's", path.display()))
+        })?;
         if identity.format > FORMAT {
             return Err(Error::Identity(format!(
                 "the archive {} has format {}; this larder reads up to {FORMAT}",
@@ -166,7 +173,10 @@ impl Archive {
     pub fn holds_anything(&self) -> bool {
         let log = fs::metadata(self.log_path()).is_ok_and(|m| m.len() > 0);
         let any = |folder: &str| {
-            let mut entries = fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten();
+            let mut entries = fs::read_dir(self.root.join(folder))
+                .into_iter()
+                .flatten()
+                .flatten();
             entries.any(|entry| entry.file_name() != "current.jsonl")
         };
         log || any("objects") || any("records")

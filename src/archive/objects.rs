@@ -151,7 +151,11 @@ impl Staged {
             self.file = Some((file, path));
         }
         let (file, path) = self.file.as_mut().expect("made above");
-        let slices: Vec<_> = self.kept.iter().map(|chunk| io::IoSlice::new(chunk)).collect();
+        let slices: Vec<_> = self
+            .kept
+            .iter()
+            .map(|chunk| io::IoSlice::new(chunk))
+            .collect();
         write_all_vectored(file, slices).map_err(Error::io("write", &*path))?;
         self.kept.clear();
         Ok(file)
@@ -222,17 +226,24 @@ impl Objects {
             fresh,
         };
         let path = self.path(&digest);
-        let held = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file);
+        let held = fs::symlink_metadata(&path)
+            .ok()
+            .filter(fs::Metadata::is_file);
         if held.as_ref().is_some_and(|held| held.len() == bytes) {
             return Ok(put(false));
         }
         let file = staged.spill(self)?;
-        file.sync_data().map_err(Error::io("sync", self.staging.join(&staged.name)))?;
+        file.sync_data()
+            .map_err(Error::io("sync", self.staging.join(&staged.name)))?;
         self.make_shard(digest.shard())?;
         let (file, temp) = staged.file.take().expect("spilled above");
         drop(file);
         // An object of the wrong size is damage: the bytes at hand are proven and take its place.
-        let flags = if held.is_some() { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        let flags = if held.is_some() {
+            RenameFlags::empty()
+        } else {
+            RenameFlags::NOREPLACE
+        };
         match renameat_with(CWD, &temp, CWD, &path, flags) {
             Ok(()) => Ok(put(true)),
             Err(error) => {
@@ -271,7 +282,8 @@ impl Objects {
         }
         if shards.len() > FEW_SHARDS {
             let folder = fs::File::open(&self.folder).map_err(Error::io("open", &self.folder))?;
-            return rustix::fs::syncfs(&folder).map_err(|e| Error::io("sync", &self.folder)(e.into()));
+            return rustix::fs::syncfs(&folder)
+                .map_err(|e| Error::io("sync", &self.folder)(e.into()));
         }
         for shard in shards {
             sync_dir(&self.folder.join(format!("{shard:03x}")))?;
@@ -281,14 +293,23 @@ impl Objects {
 }
 
 /// Compares a staged file with what was promised; returns its media type.
-fn check(staged: &Staged, wanted: &Wanted, sha256: &Digest, md5: Option<&str>, sha1: Option<&str>) -> Result<Option<String>, PutError> {
+fn check(
+    staged: &Staged,
+    wanted: &Wanted,
+    sha256: &Digest,
+    md5: Option<&str>,
+    sha1: Option<&str>,
+) -> Result<Option<String>, PutError> {
     let refuse = |class, message: String| Err(PutError::Refused { class, message });
     if staged.bytes == 0 {
         return refuse(Class::Empty, "the reply has no bytes".to_owned());
     }
     let found = infer::get(&staged.head).map(|kind| kind.mime_type());
     let html = is_html(&staged.head);
-    let promised_html = wanted.content_type.as_deref().is_some_and(|t| t.contains("html"));
+    let promised_html = wanted
+        .content_type
+        .as_deref()
+        .is_some_and(|t| t.contains("html"));
     let sha256 = sha256.to_string();
     let hashes = [
         ("md5", wanted.md5.as_deref(), md5),
@@ -300,27 +321,45 @@ fn check(staged: &Staged, wanted: &Wanted, sha256: &Digest, md5: Option<&str>, s
         match (wanted, found) {
             (Some(wanted), Some(found)) if wanted == found => proven = true,
             (Some(_), Some(_)) if html => {
-                return refuse(Class::UnexpectedType, "an HTML page came instead of the file".to_owned());
+                return refuse(
+                    Class::UnexpectedType,
+                    "an HTML page came instead of the file".to_owned(),
+                );
             }
             (Some(wanted), Some(found)) => {
-                return refuse(Class::Checksum, format!("the site says {name} {wanted}, its bytes have {found}"));
+                return refuse(
+                    Class::Checksum,
+                    format!("the site says {name} {wanted}, its bytes have {found}"),
+                );
             }
             _ => {}
         }
     }
-    if let Some(wanted) = wanted.bytes.filter(|wanted| *wanted != staged.bytes && !proven) {
-        return refuse(Class::Checksum, format!("the site says {wanted} bytes, {} came", staged.bytes));
+    if let Some(wanted) = wanted
+        .bytes
+        .filter(|wanted| *wanted != staged.bytes && !proven)
+    {
+        return refuse(
+            Class::Checksum,
+            format!("the site says {wanted} bytes, {} came", staged.bytes),
+        );
     }
     // A hash that matches proves the content, whatever it looks like.
     if !proven && html && !promised_html {
-        return refuse(Class::UnexpectedType, "an HTML page came instead of the file".to_owned());
+        return refuse(
+            Class::UnexpectedType,
+            "an HTML page came instead of the file".to_owned(),
+        );
     }
-    Ok(found.map(str::to_owned).or_else(|| wanted.content_type.clone()))
+    Ok(found
+        .map(str::to_owned)
+        .or_else(|| wanted.content_type.clone()))
 }
 
 fn is_html(head: &[u8]) -> bool {
     let start = head.trim_ascii_start();
-    let begins = |word: &[u8]| start.len() >= word.len() && start[..word.len()].eq_ignore_ascii_case(word);
+    let begins =
+        |word: &[u8]| start.len() >= word.len() && start[..word.len()].eq_ignore_ascii_case(word);
     begins(b"<!doctype html") || begins(b"<html") || begins(b"<head") || begins(b"<body")
 }
 
@@ -349,11 +388,24 @@ mod tests {
         for size in [3, SPILL + 7, 3 * SPILL] {
             let bytes: Vec<u8> = (0..size).map(|n| n as u8).collect();
             let first = put(&archive, &bytes, &Wanted::default()).expect("put");
-            assert!(first.fresh && first.digest == Digest::of(&bytes) && first.bytes == size as u64);
-            assert_eq!(fs::read(archive.objects.path(&first.digest)).expect("there"), bytes);
-            assert!(!put(&archive, &bytes, &Wanted::default()).expect("put again").fresh);
+            assert!(
+                first.fresh && first.digest == Digest::of(&bytes) && first.bytes == size as u64
+            );
+            assert_eq!(
+                fs::read(archive.objects.path(&first.digest)).expect("there"),
+                bytes
+            );
+            assert!(
+                !put(&archive, &bytes, &Wanted::default())
+                    .expect("put again")
+                    .fresh
+            );
         }
-        assert_eq!(archive.sweep_staging().expect("swept"), 0, "nothing is left in staging");
+        assert_eq!(
+            archive.sweep_staging().expect("swept"),
+            0,
+            "nothing is left in staging"
+        );
     }
 
     #[test]
@@ -363,24 +415,54 @@ mod tests {
         let path = archive.objects.path(&first.digest);
         fs::remove_file(&path).expect("there");
         fs::write(&path, b"").expect("written");
-        assert!(put(&archive, b"whole", &Wanted::default()).expect("put").fresh);
+        assert!(
+            put(&archive, b"whole", &Wanted::default())
+                .expect("put")
+                .fresh
+        );
         assert_eq!(fs::read(path).expect("there"), b"whole");
     }
 
     #[test]
     fn what_is_not_as_promised_is_refused_and_leaves_nothing() {
         let (_folder, archive) = archive();
-        let md5 = |text: &str| Wanted { md5: Some(text.to_owned()), ..Wanted::default() };
+        let md5 = |text: &str| Wanted {
+            md5: Some(text.to_owned()),
+            ..Wanted::default()
+        };
         let class = |bytes: &[u8], wanted: &Wanted| match put(&archive, bytes, wanted) {
             Err(PutError::Refused { class, .. }) => class,
             other => panic!("{other:?}"),
         };
         assert_eq!(class(b"", &Wanted::default()), Class::Empty);
-        assert_eq!(class(b"x", &md5("9dd4e461268c8034f5c8564e155c67a7")), Class::Checksum);
-        assert_eq!(class(b"<!DOCTYPE html><p>", &md5("9dd4e461268c8034f5c8564e155c67a6")), Class::UnexpectedType);
+        assert_eq!(
+            class(b"x", &md5("9dd4e461268c8034f5c8564e155c67a7")),
+            Class::Checksum
+        );
+        assert_eq!(
+            class(
+                b"<!DOCTYPE html><p>",
+                &md5("9dd4e461268c8034f5c8564e155c67a6")
+            ),
+            Class::UnexpectedType
+        );
         assert_eq!(class(b"<html>", &Wanted::default()), Class::UnexpectedType);
-        assert_eq!(class(b"xy", &Wanted { bytes: Some(3), ..Wanted::default() }), Class::Checksum);
+        assert_eq!(
+            class(
+                b"xy",
+                &Wanted {
+                    bytes: Some(3),
+                    ..Wanted::default()
+                }
+            ),
+            Class::Checksum
+        );
         assert!(put(&archive, b"x", &md5("9dd4e461268c8034f5c8564e155c67a6")).is_ok());
-        assert_eq!(fs::read_dir(archive.root().join("objects")).expect("there").count(), 1);
+        assert_eq!(
+            fs::read_dir(archive.root().join("objects"))
+                .expect("there")
+                .count(),
+            1
+        );
     }
 }

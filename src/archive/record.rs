@@ -70,7 +70,15 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// The revision `rev` of `item` on `site`, with `files` in the order of (role, index).
-    pub fn new(site: &'a str, item: &'a Item, files: &'a [FileState], digest: Digest, rev: u32, seq: u64, seen: String) -> Self {
+    pub fn new(
+        site: &'a str,
+        item: &'a Item,
+        files: &'a [FileState],
+        digest: Digest,
+        rev: u32,
+        seq: u64,
+        seen: String,
+    ) -> Self {
         Self {
             v: 1,
             line: "item",
@@ -113,7 +121,8 @@ pub fn record_digest(site: &str, item: &Item, files: &[FileState]) -> Digest {
         // Absent and null mean the same.
         map.retain(|_, value| !value.is_null());
     }
-    let canonical = serde_jcs::to_vec(&meaning).expect("texts, lists and small numbers have a canonical form");
+    let canonical =
+        serde_jcs::to_vec(&meaning).expect("texts, lists and small numbers have a canonical form");
     Digest::of(&canonical)
 }
 
@@ -127,13 +136,18 @@ mod tests {
         let item = |json: &str| Item::read(json, &base).expect("reads");
         let digest = |item: &Item| record_digest("booru.example", item, &[]);
         let one = item(r#"{"kind":"post","id":1,"tags":["b","a"],"stats":{"score":1}}"#);
-        let same = item(r#"{"kind":"post","id":"1","tags":["a","b"],"stats":{"score":2},"title":null,"url":"/x"}"#);
+        let same = item(
+            r#"{"kind":"post","id":"1","tags":["a","b"],"stats":{"score":2},"title":null,"url":"/x"}"#,
+        );
         let other = item(r#"{"kind":"post","id":"1","tags":["a","b"],"title":"t"}"#);
         assert_eq!(digest(&one), digest(&same));
         assert_ne!(digest(&one), digest(&other));
         assert_eq!(
             digest(&one).to_string(),
-            Digest::of(br#"{"files":[],"id":"1","kind":"post","site":"booru.example","tags":["a","b"]}"#).to_string()
+            Digest::of(
+                br#"{"files":[],"id":"1","kind":"post","site":"booru.example","tags":["a","b"]}"#
+            )
+            .to_string()
         );
     }
 }

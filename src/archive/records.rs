@@ -41,7 +41,12 @@ impl RecordLog {
     pub fn open(archive: &Archive, committed: u64, seq: u64) -> Result<Self, Error> {
         let path = archive.log_path();
         let mut options = fs::OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
         let file = file.map_err(Error::io("open", &path))?;
         let length = file.metadata().map_err(Error::io("read", &path))?.len();
         if length < committed {
@@ -52,7 +57,10 @@ impl RecordLog {
             )));
         }
         if length > committed {
-            tracing::info!(bytes = length - committed, "Cut back the record log to what was committed");
+            tracing::info!(
+                bytes = length - committed,
+                "Cut back the record log to what was committed"
+            );
             file.set_len(committed).map_err(Error::io("cut", &path))?;
             file.sync_all().map_err(Error::io("sync", &path))?;
         }
@@ -112,7 +120,9 @@ impl RecordLog {
         self.file
             .write_all_at(&self.pending, self.length)
             .map_err(Error::io("write", &self.path))?;
-        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        self.file
+            .sync_data()
+            .map_err(Error::io("sync", &self.path))?;
         self.length += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
@@ -125,10 +135,12 @@ impl RecordLog {
 /// When the log cannot be read there.
 pub fn read_line(path: &Path, line: Line) -> Result<String, Error> {
     let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
-    file.seek(SeekFrom::Start(line.offset)).map_err(Error::io("read", path))?;
+    file.seek(SeekFrom::Start(line.offset))
+        .map_err(Error::io("read", path))?;
     let mut reader = io::BufReader::with_capacity(1 << 16, file);
     let mut text = String::new();
-    io::BufRead::read_line(&mut (&mut reader).take(1 << 28), &mut text).map_err(Error::io("read", path))?;
+    io::BufRead::read_line(&mut (&mut reader).take(1 << 28), &mut text)
+        .map_err(Error::io("read", path))?;
     text.truncate(text.trim_end_matches('\n').len());
     Ok(text)
 }
@@ -147,9 +159,20 @@ mod tests {
         let (length, seq) = log.end();
         let second = log.append(&"two");
         log.sync().expect("syncs");
-        assert_eq!(read_line(&archive.log_path(), second).expect("there"), "\"two\"");
+        assert_eq!(
+            read_line(&archive.log_path(), second).expect("there"),
+            "\"two\""
+        );
         let log = RecordLog::open(&archive, length, seq).expect("opens");
-        assert_eq!((fs::read_to_string(archive.log_path()).expect("there").as_str(), log.next_seq()), ("\"one\"\n", 2));
+        assert_eq!(
+            (
+                fs::read_to_string(archive.log_path())
+                    .expect("there")
+                    .as_str(),
+                log.next_seq()
+            ),
+            ("\"one\"\n", 2)
+        );
         assert!(RecordLog::open(&archive, length + 1, seq).is_err());
     }
 
@@ -164,6 +187,9 @@ mod tests {
         log.back_to(mark);
         log.append(&3);
         log.sync().expect("syncs");
-        assert_eq!(fs::read_to_string(archive.log_path()).expect("there"), "1\n3\n");
+        assert_eq!(
+            fs::read_to_string(archive.log_path()).expect("there"),
+            "1\n3\n"
+        );
     }
 }

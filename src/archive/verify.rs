@@ -39,7 +39,11 @@ pub struct Verified {
 ///
 /// # Errors
 /// When a folder or file cannot be read.
-pub fn verify(archive: &Archive, mut known: BTreeMap<Digest, u64>, mut progress: impl FnMut(u64)) -> Result<Verified, Error> {
+pub fn verify(
+    archive: &Archive,
+    mut known: BTreeMap<Digest, u64>,
+    mut progress: impl FnMut(u64),
+) -> Result<Verified, Error> {
     let mut result = Verified::default();
     for folder in sorted(archive.objects.folder())? {
         if !folder.is_dir() {
@@ -48,7 +52,10 @@ pub fn verify(archive: &Archive, mut known: BTreeMap<Digest, u64>, mut progress:
         }
         for path in sorted(&folder)? {
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
-            let digest = name.parse::<Digest>().ok().filter(|d| archive.objects.path(d) == path && is_file(&path));
+            let digest = name
+                .parse::<Digest>()
+                .ok()
+                .filter(|d| archive.objects.path(d) == path && is_file(&path));
             let Some(digest) = digest else {
                 result.damage.push(Damage::Foreign(path));
                 continue;

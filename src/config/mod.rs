@@ -210,10 +210,14 @@ impl std::str::FromStr for HostPattern {
             (name || !below) && !host.to_string().contains('*')
         });
         let Some(host) = named.map(|host| host.to_string()) else {
-            return Err(format!("`{text}` is not a host; write `host`, `host:port` or `*.host`"));
+            return Err(format!(
+                "`{text}` is not a host; write `host`, `host:port` or `*.host`"
+            ));
         };
         if below && !host.contains('.') {
-            return Err(format!("`{text}` covers every host below `.{host}`; name the site's own domain"));
+            return Err(format!(
+                "`{text}` covers every host below `.{host}`; name the site's own domain"
+            ));
         }
         Ok(Self { host, port, below })
     }
@@ -286,13 +290,36 @@ mod tests {
 
     #[test]
     fn host_patterns_match_what_they_say() {
-        let matches = |pattern: &str, host: &str, port| pattern.parse::<HostPattern>().expect(pattern).matches(host, port);
+        let matches = |pattern: &str, host: &str, port| {
+            pattern
+                .parse::<HostPattern>()
+                .expect(pattern)
+                .matches(host, port)
+        };
         assert!(matches("Example.org", "example.org", 443));
-        assert!(matches("example.org:8080", "example.org", 8080) && !matches("example.org:8080", "example.org", 443));
-        assert!(matches("*.example.org", "a.b.example.org", 443) && !matches("*.example.org", "example.org", 443));
+        assert!(
+            matches("example.org:8080", "example.org", 8080)
+                && !matches("example.org:8080", "example.org", 443)
+        );
+        assert!(
+            matches("*.example.org", "a.b.example.org", 443)
+                && !matches("*.example.org", "example.org", 443)
+        );
         assert!(!matches("*.example.org", "badexample.org", 443));
         assert!(matches("[::1]", "[::1]", 443) && matches("[::1]:80", "[::1]", 80));
-        for text in ["", "*", "*.org", "*.*.org", "*.127.0.0.1", "https://a.org", "a.org/x", "a.org#x", ":x@a.org", "a.org:x", "::1"] {
+        for text in [
+            "",
+            "*",
+            "*.org",
+            "*.*.org",
+            "*.127.0.0.1",
+            "https://a.org",
+            "a.org/x",
+            "a.org#x",
+            ":x@a.org",
+            "a.org:x",
+            "::1",
+        ] {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
         }
     }

@@ -314,15 +314,16 @@ mod tests {
 
     #[test]
     fn an_unset_variable_is_no_mistake_yet() {
-        let (sites, complaints) =
-            sites("[sites.pixiv]\ncookies = { PHPSESSID = { env = \"LARDER_TEST_NEVER_SET\" } }\n");
+        let (sites, complaints) = sites(
+            "[sites.\"yande.re\"]\ncookies = { PHPSESSID = { env = \"LARDER_TEST_NEVER_SET\" } }\n",
+        );
         assert_eq!(complaints, "");
         assert_eq!(
-            sites["pixiv"].id, "pixiv",
+            sites["yande.re"].id, "yande.re",
             "one instance: the dialect's name"
         );
         assert_eq!(
-            format!("{:?}", sites["pixiv"].cookies),
+            format!("{:?}", sites["yande.re"].cookies),
             "[(\"PHPSESSID\", unset $LARDER_TEST_NEVER_SET)]"
         );
     }
@@ -330,20 +331,20 @@ mod tests {
     #[test]
     fn no_complaint_shows_a_secret() {
         for text in [
-            "[sites.pixiv]\ncookie = { PHPSESSID = \"S3CRET\" }",
-            "[sites.pixiv]\npasword = \"S3CRET\"",
-            "[sites.pixiv]\nlogin = { user = \"me\", password = \"S3CRET\", api_key = \"S3CRET\" }",
-            "[sites.pixiv]\nlogin = { password = \"S3CRET\" }",
-            "[sites.pixiv]\nlogin = { user = \"me\", pasword = \"S3CRET\" }",
-            "[sites.pixiv]\nlogin = { user = \"me\", password = S3CRET }",
-            "[sites.pixiv]\nlogin = { user = \"me\", password = \"S3CRET }",
-            "[sites.pixiv]\nheaders = { \"not a token\" = \"S3CRET\" }",
-            "[sites.pixiv]\nheaders = { Token = { text = \"S3CRET\" } }",
-            "[sites.pixiv]\nheaders = { Token = [\"S3CRET\"] }",
-            "[sites.pixiv]\nheaders = { Token = \"S3CRET\\n\" }",
-            "[sites.pixiv]\nurl = \"https://me:S3CRET@example.org\"",
-            "[sites.pixiv]\nproxy = \"ftp://me:S3CRET@example.org\"",
-            "[sites.pixiv.re]\npassword = \"S3CRET\"\nx = 1",
+            "[sites.\"yande.re\"]\ncookie = { PHPSESSID = \"S3CRET\" }",
+            "[sites.\"yande.re\"]\npasword = \"S3CRET\"",
+            "[sites.\"yande.re\"]\nlogin = { user = \"me\", password = \"S3CRET\", api_key = \"S3CRET\" }",
+            "[sites.\"yande.re\"]\nlogin = { password = \"S3CRET\" }",
+            "[sites.\"yande.re\"]\nlogin = { user = \"me\", pasword = \"S3CRET\" }",
+            "[sites.\"yande.re\"]\nlogin = { user = \"me\", password = S3CRET }",
+            "[sites.\"yande.re\"]\nlogin = { user = \"me\", password = \"S3CRET }",
+            "[sites.\"yande.re\"]\nheaders = { \"not a token\" = \"S3CRET\" }",
+            "[sites.\"yande.re\"]\nheaders = { Token = { text = \"S3CRET\" } }",
+            "[sites.\"yande.re\"]\nheaders = { Token = [\"S3CRET\"] }",
+            "[sites.\"yande.re\"]\nheaders = { Token = \"S3CRET\\n\" }",
+            "[sites.\"yande.re\"]\nurl = \"https://me:S3CRET@example.org\"",
+            "[sites.\"yande.re\"]\nproxy = \"ftp://me:S3CRET@example.org\"",
+            "[sites.yande.re]\npassword = \"S3CRET\"\nx = 1",
         ] {
             let (_, complaints) = sites(text);
             assert!(

@@ -343,10 +343,10 @@ command = []
     #[cfg(unix)]
     #[test]
     fn a_secret_file_that_others_can_read_is_refused() {
-        let site = "[archive]\npath = \"a\"\n[sites.pixiv]\ncookies = { PHPSESSID = { file = \"secret\" } }";
+        let site = "[archive]\npath = \"a\"\n[sites.\"yande.re\"]\ncookies = { PHPSESSID = { file = \"secret\" } }";
         let folder = folder(&[("archive.toml", site), ("secret", "S3CRET\n")]);
         assert_eq!(
-            load_in(&folder).expect("mode 0600").sites["pixiv"].cookies[0]
+            load_in(&folder).expect("mode 0600").sites["yande.re"].cookies[0]
                 .1
                 .expose(),
             Some("S3CRET")

@@ -36,6 +36,8 @@ pub struct Dialect {
     pub endpoints: BTreeMap<String, Arc<Endpoint>>,
     /// Sites built in, by name.
     pub presets: BTreeMap<String, Preset>,
+    /// The path of an item's web page by kind, with `{id}` in it.
+    pub kinds: BTreeMap<String, String>,
     /// Whether the dialect has one instance, whose records carry the dialect's name.
     pub single: bool,
 }
@@ -143,13 +145,18 @@ impl Endpoint {
     /// The way to walk with these parameters.
     pub fn paging(&self, values: &Values) -> &Paging {
         let input = val_of(&Json::Object(variables(values)));
-        let holds = |paging: &&Paging| match &paging.when {
+        let holds = |paging: &&Paging| {
+            match &paging.when {
             None => true,
             Some(filter) => filter
                 .first(input.clone())
                 .is_ok_and(|out| matches!(out, Some(v) if !matches!(v, jaq_json::Val::Null | jaq_json::Val::Bool(false)))),
+        }
         };
-        let last = self.pagings.last().expect("a dialect is refused without a paging");
+        let last = self
+            .pagings
+            .last()
+            .expect("a dialect is refused without a paging");
         self.pagings.iter().find(holds).unwrap_or(last)
     }
 
@@ -157,7 +164,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// A filter or template that failed on these values.
-    pub fn request(&self, site: &Site, values: &Values, at: &Position) -> Result<Option<Request>, String> {
+    pub fn request(
+        &self,
+        site: &Site,
+        values: &Values,
+        at: &Position,
+    ) -> Result<Option<Request>, String> {
         let mut variables = variables(values);
         if let Some(limit) = self.paging(values).limit(site.page_size) {
             variables.insert("limit".to_owned(), limit.into());
@@ -198,7 +210,11 @@ impl Catalog {
             catalog.add(&Source::new(path, text), &diagnostics);
         }
         let problems = diagnostics.into_vec();
-        debug_assert!(problems.is_empty(), "a built-in dialect is wrong: {}", problems[0]);
+        debug_assert!(
+            problems.is_empty(),
+            "a built-in dialect is wrong: {}",
+            problems[0]
+        );
         catalog
     }
 
@@ -207,7 +223,8 @@ impl Catalog {
         let before = diagnostics.len();
         let dialect = Table::parse(source, diagnostics, read_dialect).flatten();
         if let Some(dialect) = dialect.filter(|_| diagnostics.len() == before) {
-            self.dialects.insert(dialect.name.clone(), Arc::new(dialect));
+            self.dialects
+                .insert(dialect.name.clone(), Arc::new(dialect));
         }
     }
 
@@ -241,7 +258,11 @@ fn read_dialect(table: Table<'_>) -> Option<Dialect> {
             node.error("this larder reads format 1");
         }
     }
-    let name = table.need("name").and_then(|n| n.text()).unwrap_or_default().to_owned();
+    let name = table
+        .need("name")
+        .and_then(|n| n.text())
+        .unwrap_or_default()
+        .to_owned();
     let about = text(&table, "about");
     let single = table.get("single").and_then(|n| n.bool()).unwrap_or(false);
     let limits = table.get("limits").and_then(|n| n.table()).map(|t| {
@@ -258,14 +279,40 @@ fn read_dialect(table: Table<'_>) -> Option<Dialect> {
         login
     });
     let shared = params(&table);
+    let mut kinds = BTreeMap::new();
+    for (kind, node) in table
+        .get("kinds")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries())
+    {
+        match node.text() {
+            Some(path) if path.starts_with('/') && path.matches("{id}").count() == 1 => {
+                kinds.insert(kind.to_owned(), path.to_owned());
+            }
+            Some(path) => node.error(format!(
+                "`{path}` must begin with `/` and hold `{{id}}` once"
+            )),
+            None => {}
+        }
+    }
     let error = table.get("error");
-    let reading = Reading { shared: &shared, error: error.as_ref() };
+    let reading = Reading {
+        shared: &shared,
+        error: error.as_ref(),
+    };
     if let Some(node) = &error {
         filter(node);
     }
     let mut endpoints = BTreeMap::new();
-    for (key, kind) in [("listing", EndpointKind::Listing), ("lookup", EndpointKind::Lookup)] {
-        for (name, node) in table.get(key).and_then(|n| n.table()).map_or(Vec::new(), |t| t.entries()) {
+    for (key, kind) in [
+        ("listing", EndpointKind::Listing),
+        ("lookup", EndpointKind::Lookup),
+    ] {
+        for (name, node) in table
+            .get(key)
+            .and_then(|n| n.table())
+            .map_or(Vec::new(), |t| t.entries())
+        {
             if let Some(endpoint) = node.table().and_then(|t| reading.endpoint(name, kind, t)) {
                 endpoints.insert(name.to_owned(), Arc::new(endpoint));
             }
@@ -273,13 +320,26 @@ fn read_dialect(table: Table<'_>) -> Option<Dialect> {
     }
     check_follows(&table, &endpoints);
     let mut presets = BTreeMap::new();
-    for (name, node) in table.get("sites").and_then(|n| n.table()).map_or(Vec::new(), |t| t.entries()) {
+    for (name, node) in table
+        .get("sites")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries())
+    {
         if let Some(preset) = node.table().map(read_preset) {
             presets.insert(name.to_owned(), preset);
         }
     }
     table.finish();
-    Some(Dialect { name, about, limits: limits.unwrap_or_default(), login, endpoints, presets, single })
+    Some(Dialect {
+        name,
+        about,
+        limits: limits.unwrap_or_default(),
+        login,
+        endpoints,
+        presets,
+        kinds,
+        single,
+    })
 }
 
 /// Every `with` must lead to an endpoint of the same dialect.
@@ -287,7 +347,10 @@ fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>)
     for endpoint in endpoints.values() {
         for (name, with) in &endpoint.with {
             if !endpoints.contains_key(&with.endpoint) {
-                let hint = crate::config::reader::suggest(&with.endpoint, endpoints.keys().map(String::as_str));
+                let hint = crate::config::reader::suggest(
+                    &with.endpoint,
+                    endpoints.keys().map(String::as_str),
+                );
                 table.error(format!(
                     "`with.{name}` of `{}` leads to an unknown endpoint `{}`{hint}",
                     endpoint.name, with.endpoint
@@ -301,20 +364,37 @@ fn read_preset(table: Table<'_>) -> Preset {
     let url = table.get("url").and_then(|n| n.parsed(Url::parse));
     let about = text(&table, "about");
     let mut vars = BTreeMap::new();
-    for (key, node) in table.get("vars").and_then(|n| n.table()).map_or(Vec::new(), |t| t.entries()) {
+    for (key, node) in table
+        .get("vars")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries())
+    {
         if let Some(value) = node.text() {
             vars.insert(key.to_owned(), value.to_owned());
         }
     }
-    let nodes = table.get("media_hosts").and_then(|n| n.list()).unwrap_or_default();
+    let nodes = table
+        .get("media_hosts")
+        .and_then(|n| n.list())
+        .unwrap_or_default();
     let media_hosts = nodes.iter().filter_map(|n| n.parsed(str::parse)).collect();
     let limits = read_limits(&table);
     table.finish();
-    Preset { url, about, vars, media_hosts, limits }
+    Preset {
+        url,
+        about,
+        vars,
+        media_hosts,
+        limits,
+    }
 }
 
 fn read_limits(table: &Table<'_>) -> PresetLimits {
-    let rate = |key| table.get(key).and_then(|n: Node<'_>| n.parsed(units::parse_rate));
+    let rate = |key| {
+        table
+            .get(key)
+            .and_then(|n: Node<'_>| n.parsed(units::parse_rate))
+    };
     let count = |key| {
         let value = table.get(key).and_then(|n: Node<'_>| n.int_at_least(1));
         value.and_then(|n| u32::try_from(n).ok())
@@ -328,12 +408,20 @@ fn read_limits(table: &Table<'_>) -> PresetLimits {
 }
 
 fn text(table: &Table<'_>, key: &'static str) -> String {
-    table.get(key).and_then(|n| n.text()).unwrap_or_default().to_owned()
+    table
+        .get(key)
+        .and_then(|n| n.text())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn params(table: &Table<'_>) -> BTreeMap<String, Param> {
     let mut params = BTreeMap::new();
-    for (name, node) in table.get("params").and_then(|n| n.table()).map_or(Vec::new(), |t| t.entries()) {
+    for (name, node) in table
+        .get("params")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries())
+    {
         if let Some(param) = node.table().and_then(Param::read) {
             params.insert(name.to_owned(), param);
         }
@@ -369,10 +457,15 @@ impl Reading<'_> {
         if let (Some(template), false) = (&template, vars.is_some()) {
             let own = ["limit", "page", "offset"];
             for variable in template.variables() {
-                if !params.contains_key(&variable) && !own.contains(&variable.as_str()) && next.is_none() {
+                if !params.contains_key(&variable)
+                    && !own.contains(&variable.as_str())
+                    && next.is_none()
+                {
                     let known = params.keys().map(String::as_str).chain(own);
                     let hint = crate::config::reader::suggest(&variable, known);
-                    table.error(format!("nothing gives the template's variable `{variable}`{hint}"));
+                    table.error(format!(
+                        "nothing gives the template's variable `{variable}`{hint}"
+                    ));
                 }
             }
         }
@@ -385,7 +478,10 @@ impl Reading<'_> {
         });
         // Web addresses are recognised by `larder add`; they are only checked to be texts here.
         table.get("match").and_then(|n| n.texts());
-        let roles = table.get("roles").and_then(|n| n.texts()).unwrap_or_default();
+        let roles = table
+            .get("roles")
+            .and_then(|n| n.texts())
+            .unwrap_or_default();
         let with = withs(&table);
         table.finish();
         Some(Endpoint {
@@ -400,7 +496,13 @@ impl Reading<'_> {
             vars,
             check,
             pagings,
-            reply: ReplyFilters { each: each?, item: item?, next, total, error },
+            reply: ReplyFilters {
+                each: each?,
+                item: item?,
+                next,
+                total,
+                error,
+            },
             with,
         })
     }
@@ -426,22 +528,40 @@ impl Reading<'_> {
 }
 
 fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
-    let entries = table.get("query").and_then(|n| n.table()).map_or(Vec::new(), |t| t.entries());
+    let entries = table
+        .get("query")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries());
     let pair = |(name, node): (&str, Node<'_>)| Some((name.to_owned(), node.text()?.to_owned()));
     entries.into_iter().filter_map(pair).collect()
 }
 
 fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
     let mut all = BTreeMap::new();
-    for (name, node) in table.get("with").and_then(|n| n.table()).map_or(Vec::new(), |t| t.entries()) {
+    for (name, node) in table
+        .get("with")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries())
+    {
         let Some(table) = node.table() else { continue };
         let endpoint = text(&table, "endpoint");
         let params = table.need("params").and_then(|n| filter(&n));
         let when = table.get("when").and_then(|n| filter(&n));
         table.finish();
         if let Some(params) = params {
-            let endpoint = if endpoint.is_empty() { name.to_owned() } else { endpoint };
-            all.insert(name.to_owned(), With { endpoint, params, when });
+            let endpoint = if endpoint.is_empty() {
+                name.to_owned()
+            } else {
+                endpoint
+            };
+            all.insert(
+                name.to_owned(),
+                With {
+                    endpoint,
+                    params,
+                    when,
+                },
+            );
         }
     }
     all
@@ -450,13 +570,23 @@ fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
 fn pagings(table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging> {
     let Some(node) = table.get("paging") else {
         if kind == EndpointKind::Listing {
-            table.error("`paging` is missing; write `paging = { by = \"once\" }` for a listing of one page");
+            table.error(
+                "`paging` is missing; write `paging = { by = \"once\" }` for a listing of one page",
+            );
         }
         return vec![Paging::once()];
     };
-    let nodes = if node.is_list() { node.list().unwrap_or_default() } else { vec![node] };
+    let nodes = if node.is_list() {
+        node.list().unwrap_or_default()
+    } else {
+        vec![node]
+    };
     let pagings: Vec<_> = nodes.iter().filter_map(|n| paging(n, has_next)).collect();
-    if pagings.is_empty() { vec![Paging::once()] } else { pagings }
+    if pagings.is_empty() {
+        vec![Paging::once()]
+    } else {
+        pagings
+    }
 }
 
 fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
@@ -475,7 +605,10 @@ fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
     };
     let paging = Paging {
         by: by.unwrap_or(By::Once),
-        first: table.get("first").and_then(|n| n.int()).unwrap_or(i64::from(by == Some(By::Page))),
+        first: table
+            .get("first")
+            .and_then(|n| n.int())
+            .unwrap_or(i64::from(by == Some(By::Page))),
         size: count("size"),
         max: count("max"),
         overlap: count("overlap").unwrap_or(0),
@@ -504,7 +637,10 @@ fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
 /// The parameters that a follow-up's filter gives.
 pub(super) fn follow_params(output: &jaq_json::Val) -> Result<Values, String> {
     let map = variables_of(output)?;
-    Ok(map.iter().filter_map(|(k, v)| Some((k.clone(), value_of(v)?))).collect())
+    Ok(map
+        .iter()
+        .filter_map(|(k, v)| Some((k.clone(), value_of(v)?)))
+        .collect())
 }
 
 #[cfg(test)]
@@ -524,11 +660,24 @@ mod tests {
         let (mut catalog, diagnostics) = (Catalog::built_in(), Diagnostics::default());
         catalog.add(&Source::new("x.toml", text), &diagnostics);
         assert!(catalog.get("x").is_none());
-        let all: Vec<_> = diagnostics.into_vec().iter().map(|d| (d.line(), d.message.clone())).collect();
-        let has = |line, word: &str| all.iter().any(|(l, m)| *l == Some(line) && m.contains(word));
-        assert!(has(5, "unknown key `pagin`") && has(5, "did you mean `paging`"), "{all:?}");
+        let all: Vec<_> = diagnostics
+            .into_vec()
+            .iter()
+            .map(|d| (d.line(), d.message.clone()))
+            .collect();
+        let has = |line, word: &str| {
+            all.iter()
+                .any(|(l, m)| *l == Some(line) && m.contains(word))
+        };
+        assert!(
+            has(5, "unknown key `pagin`") && has(5, "did you mean `paging`"),
+            "{all:?}"
+        );
         assert!(has(6, "did you mean `page`"), "{all:?}");
         assert!(has(7, "not a jq filter"), "{all:?}");
-        assert!(all.iter().any(|(_, m)| m.contains("variable `q`")), "{all:?}");
+        assert!(
+            all.iter().any(|(_, m)| m.contains("variable `q`")),
+            "{all:?}"
+        );
     }
 }

@@ -36,7 +36,17 @@ impl fmt::Debug for Filter {
 
 /// jq names that reach outside the input; a dialect must not depend on them.
 const IMPURE: [&str; 12] = [
-    "now", "env", "halt", "halt_error", "debug", "debug_empty", "stderr", "stderr_empty", "input", "inputs", "localtime",
+    "now",
+    "env",
+    "halt",
+    "halt_error",
+    "debug",
+    "debug_empty",
+    "stderr",
+    "stderr_empty",
+    "input",
+    "inputs",
+    "localtime",
     "strflocaltime",
 ];
 
@@ -56,7 +66,13 @@ impl Filter {
             .chain(jaq_json::funs());
         let arena = Arena::default();
         let modules = Loader::new(defs)
-            .load(&arena, File { code: text, path: () })
+            .load(
+                &arena,
+                File {
+                    code: text,
+                    path: (),
+                },
+            )
             .map_err(|errors| explain_load(text, errors))?;
         let compiled = Compiler::default()
             .with_funs(funs)
@@ -94,7 +110,12 @@ impl Filter {
     /// The filter's own error.
     pub fn first(&self, input: Val) -> Result<Option<Val>, String> {
         let context = Ctx::<Data>::new(&self.compiled.lut, Vars::new([]));
-        let output = self.compiled.id.run((context, input)).map(unwrap_valr).next();
+        let output = self
+            .compiled
+            .id
+            .run((context, input))
+            .map(unwrap_valr)
+            .next();
         output
             .transpose()
             .map_err(|error| shorten(&error.to_string()))
@@ -149,7 +170,13 @@ fn near(text: &str, piece: &str) -> String {
         return "at the end of the filter".to_owned();
     }
     let line = text[..at].matches('\n').count() + 1;
-    let piece: String = piece.lines().next().unwrap_or("").chars().take(40).collect();
+    let piece: String = piece
+        .lines()
+        .next()
+        .unwrap_or("")
+        .chars()
+        .take(40)
+        .collect();
     if text.contains('\n') {
         format!("at `{piece}` (line {line} of the filter)")
     } else {
@@ -163,12 +190,16 @@ fn explain_load(text: &str, errors: Vec<(File<&str, ()>, jaq_core::load::Error<&
     for (_, error) in errors {
         match error {
             Error::Io(list) => all.extend(list.into_iter().map(|(_, e)| e)),
-            Error::Lex(list) => all.extend(list.into_iter().map(|(expect, piece): (lex::Expect<&str>, &str)| {
-                format!("expected {} {}", expect.as_str(), near(text, piece))
-            })),
-            Error::Parse(list) => all.extend(list.into_iter().map(|(expect, piece): (parse::Expect<&str>, &str)| {
-                format!("expected {} {}", expect.as_str(), near(text, piece))
-            })),
+            Error::Lex(list) => all.extend(list.into_iter().map(
+                |(expect, piece): (lex::Expect<&str>, &str)| {
+                    format!("expected {} {}", expect.as_str(), near(text, piece))
+                },
+            )),
+            Error::Parse(list) => all.extend(list.into_iter().map(
+                |(expect, piece): (parse::Expect<&str>, &str)| {
+                    format!("expected {} {}", expect.as_str(), near(text, piece))
+                },
+            )),
         }
     }
     format!("not a jq filter: {}", all.join("; "))
@@ -217,6 +248,9 @@ mod tests {
     #[test]
     fn an_endless_filter_stops() {
         let error = run("repeat(1)", "null").expect_err("endless");
-        assert!(error.contains("outputs") || error.contains("done"), "{error}");
+        assert!(
+            error.contains("outputs") || error.contains("done"),
+            "{error}"
+        );
     }
 }

@@ -26,18 +26,32 @@ impl Login {
     ///
     /// # Errors
     /// When a secret is unset or the site's salt is not known.
-    pub fn query(self, login: &config::Login, vars: &BTreeMap<String, String>) -> Result<Vec<(String, Secret)>, String> {
+    pub fn query(
+        self,
+        login: &config::Login,
+        vars: &BTreeMap<String, String>,
+    ) -> Result<Vec<(String, Secret)>, String> {
         let expose = |secret: &Secret| match secret {
-            Secret::Unset { variable } => Err(format!("the environment variable `{variable}` is not set")),
+            Secret::Unset { variable } => {
+                Err(format!("the environment variable `{variable}` is not set"))
+            }
             Secret::Known(_) => Ok(secret.expose().unwrap_or_default().to_owned()),
         };
         let pair = |name: &str, value: String| (name.to_owned(), Secret::new(value));
         match &login.proof {
-            Proof::ApiKey(key) => Ok(vec![pair("username", login.user.clone()), pair("api_key", expose(key)?)]),
+            Proof::ApiKey(key) => Ok(vec![
+                pair("username", login.user.clone()),
+                pair("api_key", expose(key)?),
+            ]),
             Proof::Password(password) => {
-                let salt = vars.get("salt").ok_or("the salt of this site's passwords is not known; use an api_key")?;
+                let salt = vars
+                    .get("salt")
+                    .ok_or("the salt of this site's passwords is not known; use an api_key")?;
                 let hash = salted_sha1(salt, &expose(password)?);
-                Ok(vec![pair("login", login.user.clone()), pair("password_hash", hash)])
+                Ok(vec![
+                    pair("login", login.user.clone()),
+                    pair("password_hash", hash),
+                ])
             }
         }
     }
@@ -68,9 +82,13 @@ mod tests {
     fn an_unset_secret_is_named() {
         let login = config::Login {
             user: "me".to_owned(),
-            proof: Proof::ApiKey(Secret::Unset { variable: "BOORU_KEY".to_owned() }),
+            proof: Proof::ApiKey(Secret::Unset {
+                variable: "BOORU_KEY".to_owned(),
+            }),
         };
-        let error = Login::SaltedSha1.query(&login, &BTreeMap::new()).expect_err("unset");
+        let error = Login::SaltedSha1
+            .query(&login, &BTreeMap::new())
+            .expect_err("unset");
         assert!(error.contains("BOORU_KEY"));
     }
 }

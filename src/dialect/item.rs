@@ -21,37 +21,69 @@ pub struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Its title.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub title: Option<String>,
     /// Who made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<Author>,
     /// RFC 3339, UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub created: Option<String>,
     /// RFC 3339, UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub updated: Option<String>,
     /// In the site's order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "or_default")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "or_default"
+    )]
     pub tags: Vec<String>,
     /// Its text.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub text: Option<String>,
     /// What it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
     /// Its files.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "or_default")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "or_default"
+    )]
     pub files: Vec<FileRef>,
     /// What must be asked besides; never stored.
     #[serde(default, skip_serializing, deserialize_with = "or_default")]
     pub follow: Vec<Follow>,
     /// Why it is gone upstream.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub gone: Option<String>,
     /// Volatile numbers: a change makes no revision.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty", deserialize_with = "or_default")]
+    #[serde(
+        default,
+        skip_serializing_if = "serde_json::Map::is_empty",
+        deserialize_with = "or_default"
+    )]
     pub stats: serde_json::Map<String, serde_json::Value>,
     /// The site's own JSON by endpoint; added by larder, never by a filter.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -63,10 +95,18 @@ pub struct Item {
 #[serde(deny_unknown_fields)]
 pub struct Author {
     /// The site's id of the account.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub id: Option<String>,
     /// The name shown.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub name: Option<String>,
 }
 
@@ -91,25 +131,50 @@ pub struct FileRef {
     #[serde(default)]
     pub index: u32,
     /// Where it is; without one it is missing from the start.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub url: Option<String>,
     /// The name the site gives it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub name: Option<String>,
     /// Its size in bytes, as the site says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Lower-case hex, as the site says.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub md5: Option<String>,
     /// Lower-case hex, as the site says.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub sha1: Option<String>,
     /// Lower-case hex, as the site says.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub sha256: Option<String>,
     /// Media type, as the site says.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none", deserialize_with = "opt_text")]
+    #[serde(
+        default,
+        rename = "type",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
     pub media: Option<String>,
     /// Pixels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,12 +204,21 @@ impl Item {
     /// # Errors
     /// What does not fit the normal form.
     pub fn read(json: &str, base: &Url) -> Result<Self, String> {
-        let mut item: Self = serde_json::from_str(json).map_err(|error| strip_position(&error.to_string()))?;
-        if item.kind.is_empty() || !item.kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'-') {
+        let mut item: Self =
+            serde_json::from_str(json).map_err(|error| strip_position(&error.to_string()))?;
+        if item.kind.is_empty()
+            || !item
+                .kind
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'-')
+        {
             return Err(format!("`kind` is {:?}; use lower-case letters", item.kind));
         }
         if item.id.is_empty() || item.id.len() > LONGEST_ID {
-            return Err(format!("`id` has {} bytes; 1 to {LONGEST_ID} are allowed", item.id.len()));
+            return Err(format!(
+                "`id` has {} bytes; 1 to {LONGEST_ID} are allowed",
+                item.id.len()
+            ));
         }
         item.raw.clear();
         item.url = item.url.map(|url| absolute(base, &url));
@@ -158,8 +232,10 @@ impl Item {
             check_hash("sha1", file.sha1.as_mut(), 40)?;
             check_hash("sha256", file.sha256.as_mut(), 64)?;
         }
-        item.files.sort_by(|a, b| (&a.role, a.index).cmp(&(&b.role, b.index)));
-        item.files.dedup_by(|b, a| (&a.role, a.index) == (&b.role, b.index));
+        item.files
+            .sort_by(|a, b| (&a.role, a.index).cmp(&(&b.role, b.index)));
+        item.files
+            .dedup_by(|b, a| (&a.role, a.index) == (&b.role, b.index));
         Ok(item)
     }
 
@@ -182,12 +258,17 @@ impl Item {
             self.tags = later.tags;
         }
         for file in later.files {
-            match self.files.iter_mut().find(|f| (&f.role, f.index) == (&file.role, file.index)) {
+            match self
+                .files
+                .iter_mut()
+                .find(|f| (&f.role, f.index) == (&file.role, file.index))
+            {
                 Some(mine) => *mine = file,
                 None => self.files.push(file),
             }
         }
-        self.files.sort_by(|a, b| (&a.role, a.index).cmp(&(&b.role, b.index)));
+        self.files
+            .sort_by(|a, b| (&a.role, a.index).cmp(&(&b.role, b.index)));
         self.stats.extend(later.stats);
         self.raw.extend(later.raw);
     }
@@ -211,7 +292,9 @@ fn check_hash(name: &str, hash: Option<&mut String>, digits: usize) -> Result<()
     if hash.len() == digits && hash.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(())
     } else {
-        Err(format!("`{name}` is {hash:?}; {digits} hex digits are expected"))
+        Err(format!(
+            "`{name}` is {hash:?}; {digits} hex digits are expected"
+        ))
     }
 }
 
@@ -229,8 +312,12 @@ fn scalar(raw: &RawValue) -> Result<Option<String>, String> {
     let text = raw.get();
     match text.as_bytes().first() {
         Some(b'n') => Ok(None),
-        Some(b'"') => serde_json::from_str(text).map(Some).map_err(|e| e.to_string()),
-        Some(b'[' | b'{' | b't' | b'f') => Err(format!("expected text or a number, found {}", &text[..1])),
+        Some(b'"') => serde_json::from_str(text)
+            .map(Some)
+            .map_err(|e| e.to_string()),
+        Some(b'[' | b'{' | b't' | b'f') => {
+            Err(format!("expected text or a number, found {}", &text[..1]))
+        }
         _ => Ok(Some(text.to_owned())),
     }
 }
@@ -246,14 +333,19 @@ fn opt_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
 }
 
 /// Null means absent.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Parameters of a follow-up as plain JSON scalars.
 fn values<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Values, D::Error> {
     let map = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
-    Ok(map.into_iter().filter_map(|(k, v)| Some((k, value_of(&v)?))).collect())
+    Ok(map
+        .into_iter()
+        .filter_map(|(k, v)| Some((k, value_of(&v)?)))
+        .collect())
 }
 
 /// A JSON scalar or list as a parameter's value; null is no value.
@@ -296,11 +388,20 @@ mod tests {
                 "files":[{"role":"original","url":"//files.example/a b.png","md5":"D41D8CD98F00B204E9800998ECF8427E"}]}"#,
         )
         .expect("reads");
-        assert_eq!(item.url.as_deref(), Some("https://booru.example/post/show/1"));
+        assert_eq!(
+            item.url.as_deref(),
+            Some("https://booru.example/post/show/1")
+        );
         assert_eq!(item.created.as_deref(), Some("2026-11-22T04:46:58Z"));
         assert_eq!(item.updated.as_deref(), Some("2026-11-21T19:47:30.5Z"));
-        assert_eq!(item.files[0].url.as_deref(), Some("https://files.example/a%20b.png"));
-        assert_eq!(item.files[0].md5.as_deref(), Some("d41d8cd98f00b204e9800998ecf8427e"));
+        assert_eq!(
+            item.files[0].url.as_deref(),
+            Some("https://files.example/a%20b.png")
+        );
+        assert_eq!(
+            item.files[0].md5.as_deref(),
+            Some("d41d8cd98f00b204e9800998ecf8427e")
+        );
     }
 
     #[test]
@@ -310,7 +411,10 @@ mod tests {
             (r#"{"kind":"post","id":null}"#, "null"),
             (r#"{"kind":"post","id":[]}"#, "expected text"),
             (r#"{"kind":"post","id":1,"colour":2}"#, "colour"),
-            (r#"{"kind":"post","id":1,"files":[{"role":"x","md5":"zz"}]}"#, "md5"),
+            (
+                r#"{"kind":"post","id":1,"files":[{"role":"x","md5":"zz"}]}"#,
+                "md5",
+            ),
             ("[1]", "invalid"),
         ] {
             let error = read(json).expect_err(json);
@@ -320,9 +424,18 @@ mod tests {
 
     #[test]
     fn a_later_reply_adds_and_never_takes_away() {
-        let mut item = read(r#"{"kind":"post","id":1,"title":"a","tags":["x"],"files":[{"role":"original"}]}"#).expect("reads");
-        item.merge(read(r#"{"kind":"post","id":1,"text":"b","files":[{"role":"original","index":1}]}"#).expect("reads"));
-        assert_eq!((item.title.as_deref(), item.text.as_deref()), (Some("a"), Some("b")));
+        let mut item = read(
+            r#"{"kind":"post","id":1,"title":"a","tags":["x"],"files":[{"role":"original"}]}"#,
+        )
+        .expect("reads");
+        item.merge(
+            read(r#"{"kind":"post","id":1,"text":"b","files":[{"role":"original","index":1}]}"#)
+                .expect("reads"),
+        );
+        assert_eq!(
+            (item.title.as_deref(), item.text.as_deref()),
+            (Some("a"), Some("b"))
+        );
         assert_eq!((item.tags.len(), item.files.len()), (1, 2));
     }
 }

@@ -15,9 +15,9 @@ mod request;
 
 pub use definition::{Catalog, Dialect, Endpoint, EndpointKind, Preset, PresetLimits};
 pub use filter::{Filter, Predicate};
+pub use hooks::Login;
 pub use item::{Author, FileRef, Follow, Item, Parent};
 pub use paging::{Cursor, Paging, Position, Step};
 pub use params::{Param, ParamKind, Value, Values};
-pub use hooks::Login;
 pub use reply::{Entry, Page, ReplyError};
 pub use request::Request;

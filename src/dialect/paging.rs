@@ -84,7 +84,10 @@ pub struct Position {
     pub seam: Vec<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -161,7 +164,8 @@ impl Paging {
             after_full: full,
             seam: self.seam(shown),
             stale: at.stale,
-            shown: (!shown.ids.is_empty()).then(|| hex::encode(Sha256::digest(shown.ids.join("\n")))),
+            shown: (!shown.ids.is_empty())
+                .then(|| hex::encode(Sha256::digest(shown.ids.join("\n")))),
             ..Position::default()
         };
         if shown.count == 0 {
@@ -183,10 +187,15 @@ impl Paging {
                 Step::Next(next(numbered("page", page + 1)))
             }
             By::Offset => self.offset(at, shown, next),
-            By::Cursor => shown.next.clone().map_or(Step::End, |cursor| Step::Next(next(cursor))),
+            By::Cursor => shown
+                .next
+                .clone()
+                .map_or(Step::End, |cursor| Step::Next(next(cursor))),
             By::Keyset => match &shown.next {
                 Some(cursor) => Step::Next(next(cursor.clone())),
-                None => Step::Stuck("the filter `next` gave no bound for a page that has entries".to_owned()),
+                None => Step::Stuck(
+                    "the filter `next` gave no bound for a page that has entries".to_owned(),
+                ),
             },
         }
     }
@@ -204,7 +213,10 @@ impl Paging {
         }
         let count = i64::try_from(shown.count).unwrap_or(i64::MAX);
         let end = offset.saturating_add(count);
-        if shown.total.is_some_and(|total| u64::try_from(end).is_ok_and(|end| end >= total)) {
+        if shown
+            .total
+            .is_some_and(|total| u64::try_from(end).is_ok_and(|end| end >= total))
+        {
             return Step::End;
         }
         let advance = (count - i64::from(self.overlap)).max(1);
@@ -213,7 +225,9 @@ impl Paging {
 
     fn empty(&self, at: &Position, shown: &Shown) -> Step {
         let beyond = shown.total.is_some_and(|total| {
-            self.by == By::Offset && u64::try_from(number(&at.cursor, "offset", self.first)).is_ok_and(|at| at >= total)
+            self.by == By::Offset
+                && u64::try_from(number(&at.cursor, "offset", self.first))
+                    .is_ok_and(|at| at >= total)
         });
         let proven = match self.by {
             By::Once => true,
@@ -258,7 +272,11 @@ mod tests {
     }
 
     /// Walks a listing of `all` ids under `paging`; `change` may alter it before each request. Returns ids and requests.
-    fn walk(paging: &Paging, mut all: Vec<u32>, mut change: impl FnMut(usize, &mut Vec<u32>)) -> (Vec<u32>, usize) {
+    fn walk(
+        paging: &Paging,
+        mut all: Vec<u32>,
+        mut change: impl FnMut(usize, &mut Vec<u32>),
+    ) -> (Vec<u32>, usize) {
         let (mut at, mut seen, mut requests) = (paging.start(), Vec::new(), 0);
         let limit = paging.limit(None);
         loop {
@@ -269,12 +287,25 @@ mod tests {
             let page: Vec<u32> = match paging.by {
                 By::Page => {
                     let page = number(&at.cursor, "page", paging.first) - paging.first;
-                    all.iter().copied().skip(page as usize * size).take(size).collect()
+                    all.iter()
+                        .copied()
+                        .skip(page as usize * size)
+                        .take(size)
+                        .collect()
                 }
-                By::Offset => all.iter().copied().skip(number(&at.cursor, "offset", 0) as usize).take(size).collect(),
+                By::Offset => all
+                    .iter()
+                    .copied()
+                    .skip(number(&at.cursor, "offset", 0) as usize)
+                    .take(size)
+                    .collect(),
                 _ => {
                     let before = number(&at.cursor, "before", i64::MAX);
-                    all.iter().copied().filter(|id| i64::from(*id) < before).take(size).collect()
+                    all.iter()
+                        .copied()
+                        .filter(|id| i64::from(*id) < before)
+                        .take(size)
+                        .collect()
                 }
             };
             let shown = Shown {
@@ -295,7 +326,10 @@ mod tests {
     #[test]
     fn a_keyset_walk_ends_at_once_after_a_full_page_and_asks_again_after_a_short_one() {
         let keyset = paging(By::Keyset);
-        assert_eq!(walk(&keyset, vec![4, 3, 2, 1], |_, _| ()), (vec![4, 3, 2, 1], 3));
+        assert_eq!(
+            walk(&keyset, vec![4, 3, 2, 1], |_, _| ()),
+            (vec![4, 3, 2, 1], 3)
+        );
         assert_eq!(walk(&keyset, vec![3, 2, 1], |_, _| ()), (vec![3, 2, 1], 4));
         assert_eq!(walk(&keyset, vec![], |_, _| ()), (vec![], 2));
     }
@@ -308,13 +342,21 @@ mod tests {
             all.retain(|id| *id != 9);
         });
         for id in [7, 5, 3, 1] {
-            assert_eq!(seen.iter().filter(|s| **s == id).count(), 1, "{id} in {seen:?}");
+            assert_eq!(
+                seen.iter().filter(|s| **s == id).count(),
+                1,
+                "{id} in {seen:?}"
+            );
         }
     }
 
     #[test]
     fn an_offset_walk_steps_back_when_entries_before_it_vanish() {
-        let offset = Paging { overlap: 1, size: Some(3), ..paging(By::Offset) };
+        let offset = Paging {
+            overlap: 1,
+            size: Some(3),
+            ..paging(By::Offset)
+        };
         let (seen, _) = walk(&offset, (1..=9).rev().collect(), |n, all| {
             if n == 2 {
                 all.drain(..2);
@@ -327,17 +369,42 @@ mod tests {
 
     #[test]
     fn a_page_walk_asks_once_more_before_it_believes_an_empty_page() {
-        let (seen, requests) = walk(&Paging { first: 1, ..paging(By::Page) }, vec![3, 2, 1], |_, _| ());
+        let (seen, requests) = walk(
+            &Paging {
+                first: 1,
+                ..paging(By::Page)
+            },
+            vec![3, 2, 1],
+            |_, _| (),
+        );
         assert_eq!((seen, requests), (vec![3, 2, 1], 4));
-        let short = Paging { first: 1, short_ends: true, ..paging(By::Page) };
+        let short = Paging {
+            first: 1,
+            short_ends: true,
+            ..paging(By::Page)
+        };
         assert_eq!(walk(&short, vec![3, 2, 1], |_, _| ()).1, 2);
     }
 
     #[test]
     fn page_size_is_capped_by_the_dialect() {
-        let paging = Paging { size: Some(100), max: Some(1000), ..Paging::once() };
-        assert_eq!((paging.limit(None), paging.limit(Some(5000)), paging.limit(Some(7))), (Some(100), Some(1000), Some(7)));
-        let fixed = Paging { size: Some(25), ..Paging::once() };
+        let paging = Paging {
+            size: Some(100),
+            max: Some(1000),
+            ..Paging::once()
+        };
+        assert_eq!(
+            (
+                paging.limit(None),
+                paging.limit(Some(5000)),
+                paging.limit(Some(7))
+            ),
+            (Some(100), Some(1000), Some(7))
+        );
+        let fixed = Paging {
+            size: Some(25),
+            ..Paging::once()
+        };
         assert_eq!(fixed.limit(Some(7)), Some(25));
     }
 

@@ -81,8 +81,15 @@ impl Param {
             }
             kind.map(|(_, kind)| *kind)
         });
-        let required = table.get("required").and_then(|n| n.bool()).unwrap_or(false);
-        let about = table.get("about").and_then(|n| n.text()).unwrap_or("").to_owned();
+        let required = table
+            .get("required")
+            .and_then(|n| n.bool())
+            .unwrap_or(false);
+        let about = table
+            .get("about")
+            .and_then(|n| n.text())
+            .unwrap_or("")
+            .to_owned();
         let (default, one_of) = (table.get("default"), table.get("one_of"));
         let mut param = Self {
             kind: kind.unwrap_or(ParamKind::Text),
@@ -111,7 +118,11 @@ impl Param {
         };
         if !self.one_of.is_empty() && !self.one_of.contains(&value) {
             let known: Vec<String> = self.one_of.iter().map(Value::to_string).collect();
-            node.unknown("value", &value.to_string(), known.iter().map(String::as_str));
+            node.unknown(
+                "value",
+                &value.to_string(),
+                known.iter().map(String::as_str),
+            );
             return None;
         }
         Some(value)

@@ -67,12 +67,25 @@ impl Endpoint {
         let filter = self.reply.error.as_ref()?;
         let output = match filter.first(value.clone()) {
             Ok(output) => output.filter(|v| !matches!(v, Val::Null))?,
-            Err(message) => return Some(ReplyError::new(Class::Dialect, format!("the filter `error` failed: {message}"))),
+            Err(message) => {
+                return Some(ReplyError::new(
+                    Class::Dialect,
+                    format!("the filter `error` failed: {message}"),
+                ));
+            }
         };
         let error: serde_json::Value = serde_json::from_str(&output.to_string()).ok()?;
         let word = |key| error.get(key).and_then(serde_json::Value::as_str);
-        let class = word("class").and_then(|w| w.parse().ok()).unwrap_or(Class::Listing);
-        Some(ReplyError::new(class, format!("the site says: {}", word("message").unwrap_or("an error without a text"))))
+        let class = word("class")
+            .and_then(|w| w.parse().ok())
+            .unwrap_or(Class::Listing);
+        Some(ReplyError::new(
+            class,
+            format!(
+                "the site says: {}",
+                word("message").unwrap_or("an error without a text")
+            ),
+        ))
     }
 
     /// Reads a page. `with` names the follow-ups that the job wants.
@@ -84,7 +97,8 @@ impl Endpoint {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(listing("the reply is empty".to_owned()));
         }
-        let value = json::read(body).map_err(|error| listing(format!("{error}{}", looks_like_html(body))))?;
+        let value = json::read(body)
+            .map_err(|error| listing(format!("{error}{}", looks_like_html(body))))?;
         if let Some(error) = self.error_in(&value) {
             return Err(error);
         }
@@ -99,17 +113,27 @@ impl Endpoint {
             ..Shown::default()
         };
         if let Some(total) = &filters.total {
-            let output = total.first(value.clone()).map_err(|e| listing(format!("the filter `total` failed: {e}")))?;
+            let output = total
+                .first(value.clone())
+                .map_err(|e| listing(format!("the filter `total` failed: {e}")))?;
             shown.total = output.and_then(|v| v.to_string().trim_matches('"').parse().ok());
         }
         if let Some(next) = filters.next.as_ref().filter(|_| !entries.is_empty()) {
-            let output = next.first(value).map_err(|e| listing(format!("the filter `next` failed: {e}")))?;
+            let output = next
+                .first(value)
+                .map_err(|e| listing(format!("the filter `next` failed: {e}")))?;
             let cursor = output.filter(|v| !matches!(v, Val::Null));
-            shown.next = cursor.map(|v| variables_of(&v)).transpose().map_err(listing)?;
+            shown.next = cursor
+                .map(|v| variables_of(&v))
+                .transpose()
+                .map_err(listing)?;
         } else {
             drop(value);
         }
-        let entries: Vec<_> = entries.into_iter().map(|entry| self.entry(entry, base, with, whole)).collect();
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(|entry| self.entry(entry, base, with, whole))
+            .collect();
         shown.ids = entries
             .iter()
             .filter_map(|entry| match entry {
@@ -128,13 +152,26 @@ impl Endpoint {
         }
     }
 
-    fn item(&self, entry: &Val, raw: &str, base: &Url, with: &[String], whole: bool) -> Result<(Item, Val), String> {
+    fn item(
+        &self,
+        entry: &Val,
+        raw: &str,
+        base: &Url,
+        with: &[String],
+        whole: bool,
+    ) -> Result<(Item, Val), String> {
         let output = self.reply.item.first(entry.clone())?;
         let output = output.ok_or("the filter `item` gave nothing")?;
         let mut item = Item::read(&output.to_string(), base)?;
         for name in with {
-            let Some(follow) = self.with.get(name) else { continue };
-            let wanted = follow.when.as_ref().map(|when| when.first(entry.clone())).transpose()?;
+            let Some(follow) = self.with.get(name) else {
+                continue;
+            };
+            let wanted = follow
+                .when
+                .as_ref()
+                .map(|when| when.first(entry.clone()))
+                .transpose()?;
             if matches!(wanted, Some(None | Some(Val::Null | Val::Bool(false)))) {
                 continue;
             }
@@ -145,13 +182,19 @@ impl Endpoint {
                 });
             }
         }
-        let keep = |text: String| serde_json::value::RawValue::from_string(text).map_err(|e| e.to_string());
+        let keep = |text: String| {
+            serde_json::value::RawValue::from_string(text).map_err(|e| e.to_string())
+        };
         if !whole {
             // Text that is not UTF-8 was replaced above; what the site sent stays readable beside it.
             let mut bytes = Vec::new();
-            jaq_json::write::write(&mut bytes, &jaq_json::write::Pp::default(), 0, entry).map_err(|e| e.to_string())?;
+            jaq_json::write::write(&mut bytes, &jaq_json::write::Pp::default(), 0, entry)
+                .map_err(|e| e.to_string())?;
             if std::str::from_utf8(&bytes).is_err() {
-                item.raw.insert(format!("{}.hex", self.name), keep(format!("\"{}\"", hex::encode(&bytes)))?);
+                item.raw.insert(
+                    format!("{}.hex", self.name),
+                    keep(format!("\"{}\"", hex::encode(&bytes)))?,
+                );
             }
         }
         item.raw.insert(self.name.clone(), keep(raw.to_owned())?);

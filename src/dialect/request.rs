@@ -62,9 +62,12 @@ impl Template {
     /// What is wrong with it.
     pub fn compile(path: &str, repeated: BTreeMap<String, String>) -> Result<Self, String> {
         if !path.starts_with('/') {
-            return Err(format!("`{path}` must begin with `/`; it is appended to the site's url"));
+            return Err(format!(
+                "`{path}` must begin with `/`; it is appended to the site's url"
+            ));
         }
-        UriTemplateStr::new(path).map_err(|error| format!("`{path}` is not a URI template: {error}"))?;
+        UriTemplateStr::new(path)
+            .map_err(|error| format!("`{path}` is not a URI template: {error}"))?;
         Ok(Self {
             path: path.to_owned(),
             repeated,
@@ -92,7 +95,8 @@ impl Template {
             .map_err(|error| error.to_string())?
             .to_string();
         let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
-        let mut url = Url::parse(&text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+        let mut url =
+            Url::parse(&text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
         for (name, variable) in &self.repeated {
             if let Some(Value::Array(list)) = variables.get(variable) {
                 let mut query = url.query_pairs_mut();
@@ -121,9 +125,8 @@ pub fn val_of(value: &Value) -> Val {
     match value {
         Value::Null => Val::Null,
         Value::Bool(value) => Val::Bool(*value),
-        Value::Number(number) => {
-            jaq_json::read::parse_single_num(number.to_string().as_bytes()).map_or(Val::Null, Val::Num)
-        }
+        Value::Number(number) => jaq_json::read::parse_single_num(number.to_string().as_bytes())
+            .map_or(Val::Null, Val::Num),
         Value::String(text) => Val::from(text.clone()),
         Value::Array(list) => list.iter().map(val_of).collect(),
         Value::Object(map) => Val::obj(
@@ -145,25 +148,41 @@ mod tests {
         let base = Url::parse("https://booru.example/base/").expect("valid");
         let repeated = BTreeMap::from([("ids[]".to_owned(), "ids".to_owned())]);
         let template = Template::compile(path, repeated).expect("valid");
-        template.expand(&base, &variables).expect("expands").url.to_string()
+        template
+            .expand(&base, &variables)
+            .expect("expands")
+            .url
+            .to_string()
     }
 
     #[test]
     fn undefined_is_left_out_and_empty_stays() {
-        let url = ask("/post.json{?tags,limit,page}", serde_json::json!({"tags": "", "page": 2, "limit": null}));
+        let url = ask(
+            "/post.json{?tags,limit,page}",
+            serde_json::json!({"tags": "", "page": 2, "limit": null}),
+        );
         assert_eq!(url, "https://booru.example/base/post.json?tags=&page=2");
     }
 
     #[test]
     fn cursors_are_percent_encoded() {
-        let url = ask("/post.json{?tags}", serde_json::json!({"tags": "a+b id:<12"}));
-        assert_eq!(url, "https://booru.example/base/post.json?tags=a%2Bb%20id%3A%3C12");
+        let url = ask(
+            "/post.json{?tags}",
+            serde_json::json!({"tags": "a+b id:<12"}),
+        );
+        assert_eq!(
+            url,
+            "https://booru.example/base/post.json?tags=a%2Bb%20id%3A%3C12"
+        );
     }
 
     #[test]
     fn lists_repeat_their_parameter() {
         let url = ask("/x", serde_json::json!({"ids": [1, "b c"]}));
-        assert_eq!(url, "https://booru.example/base/x?ids%5B%5D=1&ids%5B%5D=b+c");
+        assert_eq!(
+            url,
+            "https://booru.example/base/x?ids%5B%5D=1&ids%5B%5D=b+c"
+        );
     }
 
     #[test]

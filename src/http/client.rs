@@ -326,7 +326,7 @@ fn build(network: &Network, kind: &Kind) -> Result<Client, Error> {
             .map_or_else(|| "no details".to_owned(), ToString::to_string);
         failed(
             Class::Tls,
-            &format!("could not set up http: {}", super::redact::one_line(&cause)),
+            &format!("could not set up http: {}", crate::text::one_line(&cause)),
         )
     })
 }

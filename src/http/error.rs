@@ -4,13 +4,8 @@ use std::{error::Error as StdError, fmt, io, time::Duration};
 
 use url::Url;
 
-use super::{
-    Method, Outgoing,
-    address::Blocked,
-    redact::{one_line, redact},
-    resolve::LookupError,
-};
-use crate::class::Class;
+use super::{Method, Outgoing, address::Blocked, redact::redact, resolve::LookupError};
+use crate::{class::Class, text::one_line};
 
 /// A request that failed.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -39,15 +39,29 @@ pub struct DryReport {
 ///
 /// # Errors
 /// The failure at which the walk ended, after the tries that a real run would make.
-pub async fn dry_run(job: &Arc<Job>, network: &Network, http: &Http, pace: &Pace, stop: &CancellationToken, mut progress: impl FnMut(&DryReport)) -> Result<DryReport, Failure> {
-    let key = HostKey::from_url(&job.site.url).ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", job.site.url)))?;
+pub async fn dry_run(
+    job: &Arc<Job>,
+    network: &Network,
+    http: &Http,
+    pace: &Pace,
+    stop: &CancellationToken,
+    mut progress: impl FnMut(&DryReport),
+) -> Result<DryReport, Failure> {
+    let key = HostKey::from_url(&job.site.url)
+        .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", job.site.url)))?;
     let host = pace.host(&key, job.site.api);
     let readers = Semaphore::new(1);
-    let roles = job.files.clone().unwrap_or_else(|| job.listing.roles.iter().take(1).cloned().collect());
-    let (mut task, mut report, mut seen) = (walk::first_page(job), DryReport::default(), BTreeSet::new());
+    let roles = job
+        .files
+        .clone()
+        .unwrap_or_else(|| job.listing.roles.iter().take(1).cloned().collect());
+    let (mut task, mut report, mut seen) =
+        (walk::first_page(job), DryReport::default(), BTreeSet::new());
     let mut tries = 0;
     while seen.insert(page_key(&task)) || tries > 0 {
-        let Some(out) = walk::outgoing(&job.site, &job.listing, &task)? else { return Ok(report) };
+        let Some(out) = walk::outgoing(&job.site, &job.listing, &task)? else {
+            return Ok(report);
+        };
         tokio::select! {
             () = stop.cancelled() => return Ok(report),
             () = host.turn() => {}
@@ -74,7 +88,9 @@ pub async fn dry_run(job: &Arc<Job>, network: &Network, http: &Http, pace: &Pace
             count(job, &roles, entry, &mut report);
         }
         progress(&report);
-        if job.max_pages.is_some_and(|most| report.pages >= most) || job.max_items.is_some_and(|most| report.items >= most) {
+        if job.max_pages.is_some_and(|most| report.pages >= most)
+            || job.max_items.is_some_and(|most| report.items >= most)
+        {
             return Ok(report);
         }
         let paging = job.listing.paging(&task.params);
@@ -84,7 +100,10 @@ pub async fn dry_run(job: &Arc<Job>, network: &Network, http: &Http, pace: &Pace
             Step::Stuck(why) => return Err(Failure::new(Class::Listing, why)),
         }
     }
-    Err(Failure::new(Class::Loop, "the listing shows the same page again and again"))
+    Err(Failure::new(
+        Class::Loop,
+        "the listing shows the same page again and again",
+    ))
 }
 
 fn count(job: &Job, roles: &[String], entry: &Entry, report: &mut DryReport) {
@@ -92,13 +111,21 @@ fn count(job: &Job, roles: &[String], entry: &Entry, report: &mut DryReport) {
         report.unreadable += 1;
         return;
     };
-    if job.filter.as_ref().is_some_and(|filter| filter.wants(value).is_ok_and(|wanted| !wanted)) {
+    if job
+        .filter
+        .as_ref()
+        .is_some_and(|filter| filter.wants(value).is_ok_and(|wanted| !wanted))
+    {
         report.filtered += 1;
         return;
     }
     report.items += 1;
     report.gone += u64::from(item.gone.is_some());
-    for file in item.files.iter().filter(|file| roles.contains(&file.role) && file.url.is_some()) {
+    for file in item
+        .files
+        .iter()
+        .filter(|file| roles.contains(&file.role) && file.url.is_some())
+    {
         report.files += 1;
         report.bytes += file.bytes.unwrap_or(0);
     }

@@ -71,7 +71,9 @@ impl Lane {
                 () = stop.cancelled() => return Ok(()),
                 connection = self.host.connection() => connection,
             };
-            let Some(task) = self.next().await? else { return Ok(()) };
+            let Some(task) = self.next().await? else {
+                return Ok(());
+            };
             if needs_request(&task) {
                 // Dropped at a stop: the task has not begun, and goes back.
                 tokio::select! {
@@ -82,13 +84,20 @@ impl Lane {
                     () = self.host.turn() => {}
                 }
             }
-            let active = self.runner.jobs.get(&task.lease.job).filter(|job| !job.is_over()).cloned();
+            let active = self
+                .runner
+                .jobs
+                .get(&task.lease.job)
+                .filter(|job| !job.is_over())
+                .cloned();
             let Some(active) = active else {
                 self.release(vec![task]).await?;
                 continue;
             };
             let (runner, host) = (self.runner.clone(), self.host.clone());
-            self.runner.tracker.spawn(async move { perform(runner, host, active, task, connection).await });
+            self.runner
+                .tracker
+                .spawn(async move { perform(runner, host, active, task, connection).await });
         }
     }
 
@@ -113,13 +122,17 @@ impl Lane {
             if self.more_files && self.refill.is_none() && self.files.len() <= self.batch / 2 {
                 let (runner, host) = (self.runner.clone(), self.host.clone());
                 let most = u32::try_from(self.batch).unwrap_or(u32::MAX);
-                self.refill = Some(tokio::spawn(async move { claim(&runner, &host, false, most).await }));
+                self.refill = Some(tokio::spawn(async move {
+                    claim(&runner, &host, false, most).await
+                }));
             }
             if let Some(file) = self.files.pop_front() {
                 return Ok(Some(file));
             }
             if let Some(refill) = &mut self.refill {
-                let claimed = refill.await.map_err(|error| store::Error::Stopped(error.to_string()))??;
+                let claimed = refill
+                    .await
+                    .map_err(|error| store::Error::Stopped(error.to_string()))??;
                 self.refill = None;
                 self.more_files = claimed.tasks.len() >= self.batch;
                 self.due = [self.due, claimed.next_due].into_iter().flatten().min();
@@ -127,7 +140,9 @@ impl Lane {
                 continue;
             }
             let now = self.runner.context.store.clock().now();
-            let sleep = self.due.map_or(LONGEST_SLEEP, |due| (due - now).clamp(1, LONGEST_SLEEP));
+            let sleep = self
+                .due
+                .map_or(LONGEST_SLEEP, |due| (due - now).clamp(1, LONGEST_SLEEP));
             // Whichever is dropped, the queue is looked at again: nothing is lost.
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
@@ -154,16 +169,39 @@ impl Lane {
             return Ok(());
         }
         let leases: Vec<_> = tasks.iter().map(|task| task.lease).collect();
-        self.runner.context.store.write("put back tasks", move |group| group.release(&leases)).await
+        self.runner
+            .context
+            .store
+            .write("put back tasks", move |group| group.release(&leases))
+            .await
     }
 }
 
 /// Claims tasks of the host, of the jobs that go on.
-async fn claim(runner: &Runner, host: &Host, pages: bool, most: u32) -> Result<Claimed, store::Error> {
-    let claim = Claim { host: host.key().to_string(), pages, jobs: runner.claimable(), most };
-    let claimed = runner.context.store.write("claim tasks", move |group| group.claim(&claim)).await?;
+async fn claim(
+    runner: &Runner,
+    host: &Host,
+    pages: bool,
+    most: u32,
+) -> Result<Claimed, store::Error> {
+    let claim = Claim {
+        host: host.key().to_string(),
+        pages,
+        jobs: runner.claimable(),
+        most,
+    };
+    let claimed = runner
+        .context
+        .store
+        .write("claim tasks", move |group| group.claim(&claim))
+        .await?;
     let mut leases = runner.leases.lock().expect("nobody panics with it");
-    leases.extend(claimed.tasks.iter().map(|task| (task.lease.task, task.lease.token)));
+    leases.extend(
+        claimed
+            .tasks
+            .iter()
+            .map(|task| (task.lease.task, task.lease.token)),
+    );
     drop(leases);
     Ok(claimed)
 }
@@ -173,7 +211,13 @@ fn needs_request(task: &Task) -> bool {
 }
 
 /// Does one task and records how it ended.
-async fn perform(runner: Arc<Runner>, host: Arc<Host>, active: Arc<Active>, task: Task, connection: Connection) {
+async fn perform(
+    runner: Arc<Runner>,
+    host: Arc<Host>,
+    active: Arc<Active>,
+    task: Task,
+    connection: Connection,
+) {
     let Task { lease, tries, work } = task;
     let is_page = matches!(work, Work::Page(_));
     let (context, job) = (&runner.context, &active.job);
@@ -207,9 +251,20 @@ async fn perform(runner: Arc<Runner>, host: Arc<Host>, active: Arc<Active>, task
         }
     };
     if let Err(failure) = result {
-        failed(&runner, &host, &active, &task_ref(lease, tries, is_page), failure).await;
+        failed(
+            &runner,
+            &host,
+            &active,
+            &task_ref(lease, tries, is_page),
+            failure,
+        )
+        .await;
     }
-    runner.leases.lock().expect("nobody panics with it").remove(&(lease.task, lease.token));
+    runner
+        .leases
+        .lock()
+        .expect("nobody panics with it")
+        .remove(&(lease.task, lease.token));
 }
 
 struct TaskRef {
@@ -219,12 +274,28 @@ struct TaskRef {
 }
 
 fn task_ref(lease: store::Lease, tries: u32, is_page: bool) -> TaskRef {
-    TaskRef { lease, tries, is_page }
+    TaskRef {
+        lease,
+        tries,
+        is_page,
+    }
 }
 
 /// Judges a failure and records it.
-async fn failed(runner: &Arc<Runner>, host: &Host, active: &Active, task: &TaskRef, failure: Failure) {
-    let verdict = judge(&failure, task.tries, task.is_page, &runner.context.network, host);
+async fn failed(
+    runner: &Arc<Runner>,
+    host: &Host,
+    active: &Active,
+    task: &TaskRef,
+    failure: Failure,
+) {
+    let verdict = judge(
+        &failure,
+        task.tries,
+        task.is_page,
+        &runner.context.network,
+        host,
+    );
     let what = if task.is_page { "page" } else { "file" };
     match &verdict {
         Verdict::Again { wait, .. } => tracing::info!(
@@ -240,7 +311,13 @@ async fn failed(runner: &Arc<Runner>, host: &Host, active: &Active, task: &TaskR
     let pauses = matches!(verdict, Verdict::JobWaits);
     let Failure { class, message, .. } = failure;
     let (lease, words) = (task.lease, message.clone());
-    let recorded = runner.context.store.write("record a failure", move |group| group.fail(&lease, class, &words, &verdict)).await;
+    let recorded = runner
+        .context
+        .store
+        .write("record a failure", move |group| {
+            group.fail(&lease, class, &words, &verdict)
+        })
+        .await;
     match recorded {
         Err(error) => runner.break_off(error),
         Ok(_) if pauses => runner.pause(active, class, &message),
@@ -256,15 +333,16 @@ impl Runner {
             limit.filter(|limit| u64::try_from(now - before).is_ok_and(|done| done >= *limit))
         };
         let before = &active.before;
-        let (word, limit) = if let Some(limit) = passed(job.max_pages, now.pages_done, before.pages_done) {
-            ("max_pages", limit)
-        } else if let Some(limit) = passed(job.max_items, now.seen, before.seen) {
-            ("max_items", limit)
-        } else if let Some(limit) = passed(job.max_bytes, now.bytes, before.bytes) {
-            ("max_bytes", limit)
-        } else {
-            return;
-        };
+        let (word, limit) =
+            if let Some(limit) = passed(job.max_pages, now.pages_done, before.pages_done) {
+                ("max_pages", limit)
+            } else if let Some(limit) = passed(job.max_items, now.seen, before.seen) {
+                ("max_items", limit)
+            } else if let Some(limit) = passed(job.max_bytes, now.bytes, before.bytes) {
+                ("max_bytes", limit)
+            } else {
+                return;
+            };
         if now.is_finished() || active.is_over() {
             return;
         }
@@ -273,7 +351,11 @@ impl Runner {
         let (id, store) = (active.id, self.context.store.clone());
         let words = message.clone();
         self.tracker.spawn(async move {
-            let _ = store.write("hold a job", move |group| group.pause(id, Class::Limit.word(), &words)).await;
+            let _ = store
+                .write("hold a job", move |group| {
+                    group.pause(id, Class::Limit.word(), &words)
+                })
+                .await;
         });
         self.pause(active, Class::Limit, &message);
     }

@@ -89,7 +89,10 @@ impl Active {
     }
 
     fn end(&self, how: Ended) {
-        self.ended.lock().expect("nobody panics with it").get_or_insert(how);
+        self.ended
+            .lock()
+            .expect("nobody panics with it")
+            .get_or_insert(how);
     }
 
     fn is_over(&self) -> bool {
@@ -119,19 +122,45 @@ impl Runner {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn begin(config: &Config, jobs: &[Arc<Job>], store: Store, archive: Arc<Archive>, http: Http, stop: CancellationToken) -> Result<Arc<Self>, store::Error> {
+    pub async fn begin(
+        config: &Config,
+        jobs: &[Arc<Job>],
+        store: Store,
+        archive: Arc<Archive>,
+        http: Http,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, store::Error> {
         let names: Vec<_> = config.jobs.iter().map(|job| job.name.clone()).collect();
         let mut active = BTreeMap::new();
         let mut hosts = Vec::new();
         for job in jobs {
             let begun = store.begin(spec(job, &names)).await?;
             let before = store.counts(begun.run);
-            hosts.extend(begun.hosts.iter().map(|host| (host.clone(), job.site.clone())));
-            let one = Active { job: job.clone(), id: begun.job, run: begun.run, resumed: begun.resumed, before, ended: Mutex::default() };
+            hosts.extend(
+                begun
+                    .hosts
+                    .iter()
+                    .map(|host| (host.clone(), job.site.clone())),
+            );
+            let one = Active {
+                job: job.clone(),
+                id: begun.job,
+                run: begun.run,
+                resumed: begun.resumed,
+                before,
+                ended: Mutex::default(),
+            };
             active.insert(begun.job, Arc::new(one));
         }
         let runner = Arc::new(Self {
-            context: Context { store, archive, http, pace: Pace::new(), network: config.network.clone(), readers: Semaphore::new(READERS) },
+            context: Context {
+                store,
+                archive,
+                http,
+                pace: Pace::new(),
+                network: config.network.clone(),
+                readers: Semaphore::new(READERS),
+            },
             jobs: active,
             lanes: Mutex::default(),
             leases: Mutex::default(),
@@ -169,7 +198,10 @@ impl Runner {
             let ended = self.ended.notified();
             let changed = self.context.store.changed().notified();
             self.end_finished().await?;
-            if self.jobs.values().all(|job| job.is_over()) || self.stop.is_cancelled() || self.has_failed() {
+            if self.jobs.values().all(|job| job.is_over())
+                || self.stop.is_cancelled()
+                || self.has_failed()
+            {
                 break;
             }
             // Nothing is lost when one of these is dropped: each only says that it is time to look again.
@@ -188,8 +220,13 @@ impl Runner {
         }
         self.stop.cancel();
         self.tracker.close();
-        if tokio::time::timeout(GRACE, self.tracker.wait()).await.is_err() {
-            tracing::warn!("Work under way did not end in {GRACE:?}; it is taken back at the next start");
+        if tokio::time::timeout(GRACE, self.tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "Work under way did not end in {GRACE:?}; it is taken back at the next start"
+            );
         }
         self.keep_hosts().await;
         let error = self.error.lock().expect("nobody panics with it").take();
@@ -205,7 +242,10 @@ impl Runner {
         for active in self.jobs.values().filter(|active| !active.is_over()) {
             if self.context.store.counts(active.run).is_finished() {
                 let (job, run) = (active.id, active.run);
-                self.context.store.write("end a run", move |group| group.end_run(job, run)).await?;
+                self.context
+                    .store
+                    .write("end a run", move |group| group.end_run(job, run))
+                    .await?;
                 if self.context.store.counts(run).is_finished() {
                     active.end(Ended::Done);
                 }
@@ -217,14 +257,35 @@ impl Runner {
     /// Renews claims and does what other processes ask for.
     async fn attend(&self, looks: u32) -> Result<(), store::Error> {
         if looks.is_multiple_of(RENEW_EVERY) {
-            let tokens: Vec<_> = self.leases.lock().expect("nobody panics with it").iter().map(|(_, token)| *token).collect::<BTreeSet<_>>().into_iter().collect();
-            self.context.store.write("renew claims", move |group| group.renew(&tokens)).await?;
+            let tokens: Vec<_> = self
+                .leases
+                .lock()
+                .expect("nobody panics with it")
+                .iter()
+                .map(|(_, token)| *token)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect();
+            self.context
+                .store
+                .write("renew claims", move |group| group.renew(&tokens))
+                .await?;
             self.keep_hosts().await;
         }
-        let state = self.context.store.path().parent().map(std::path::Path::to_owned);
-        let asked = tokio::task::spawn_blocking(move || Reader::open(&state?).ok()??.has_requests().ok()).await;
+        let state = self
+            .context
+            .store
+            .path()
+            .parent()
+            .map(std::path::Path::to_owned);
+        let asked =
+            tokio::task::spawn_blocking(move || Reader::open(&state?).ok()??.has_requests().ok())
+                .await;
         if asked.ok().flatten() == Some(true) {
-            self.context.store.write("do what was asked", |group| group.take_requests()).await?;
+            self.context
+                .store
+                .write("do what was asked", |group| group.take_requests())
+                .await?;
             self.wake_all();
         }
         Ok(())
@@ -232,13 +293,26 @@ impl Runner {
 
     /// Waits that an earlier process was asked for still hold.
     fn restore_holds(&self) {
-        let Some(state) = self.context.store.path().parent() else { return };
-        let Ok(Some(reader)) = Reader::open(state) else { return };
+        let Some(state) = self.context.store.path().parent() else {
+            return;
+        };
+        let Ok(Some(reader)) = Reader::open(state) else {
+            return;
+        };
         let now = self.context.store.clock().now();
         for row in reader.hosts().unwrap_or_default() {
             let wait = row.until.map_or(0, |until| until - now);
-            let (Ok(key), Ok(wait)) = (row.host.parse::<HostKey>(), u64::try_from(wait)) else { continue };
-            if wait > 0 && let Some(host) = self.context.pace.hosts().into_iter().find(|host| *host.key() == key) {
+            let (Ok(key), Ok(wait)) = (row.host.parse::<HostKey>(), u64::try_from(wait)) else {
+                continue;
+            };
+            if wait > 0
+                && let Some(host) = self
+                    .context
+                    .pace
+                    .hosts()
+                    .into_iter()
+                    .find(|host| *host.key() == key)
+            {
                 host.hold(Duration::from_millis(wait), HoldReason::RetryAfter, None);
             }
         }
@@ -255,7 +329,9 @@ impl Runner {
             .map(|host| {
                 let hold = host.held();
                 let until = hold.as_ref().map(|hold| {
-                    let left = hold.until.saturating_duration_since(tokio::time::Instant::now());
+                    let left = hold
+                        .until
+                        .saturating_duration_since(tokio::time::Instant::now());
                     now + i64::try_from(left.as_millis()).unwrap_or(i64::MAX)
                 });
                 let reason = hold.map_or_else(String::new, |hold| hold.reason.to_string());
@@ -263,13 +339,22 @@ impl Runner {
                 (host.key().to_string(), until, reason, counts)
             })
             .collect();
-        let kept = self.context.store.write("keep the hosts' state", move |group| {
-            for (host, until, reason, counts) in rows {
-                let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-                group.keep_host(&host, until, &reason, number(counts.requests), number(counts.throttled))?;
-            }
-            Ok(())
-        });
+        let kept = self
+            .context
+            .store
+            .write("keep the hosts' state", move |group| {
+                for (host, until, reason, counts) in rows {
+                    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+                    group.keep_host(
+                        &host,
+                        until,
+                        &reason,
+                        number(counts.requests),
+                        number(counts.throttled),
+                    )?;
+                }
+                Ok(())
+            });
         if let Err(error) = kept.await {
             tracing::warn!(%error, "Could not keep the hosts' state");
         }
@@ -278,9 +363,16 @@ impl Runner {
     /// What a host has counted since this was last asked.
     fn count_since(&self, host: &Host) -> HostCounts {
         let now = host.counts();
-        let before = self.kept.lock().expect("nobody panics with it").insert(host.key().clone(), now);
+        let before = self
+            .kept
+            .lock()
+            .expect("nobody panics with it")
+            .insert(host.key().clone(), now);
         let before = before.unwrap_or_default();
-        HostCounts { requests: now.requests - before.requests, throttled: now.throttled - before.throttled }
+        HostCounts {
+            requests: now.requests - before.requests,
+            throttled: now.throttled - before.throttled,
+        }
     }
 
     /// Wakes every lane.
@@ -306,12 +398,17 @@ impl Runner {
         let wake = Arc::new(Notify::new());
         lanes.insert(key.clone(), wake.clone());
         let runner = self.clone();
-        self.tracker.spawn(async move { lane::work(runner, host, wake).await });
+        self.tracker
+            .spawn(async move { lane::work(runner, host, wake).await });
     }
 
     /// The jobs whose tasks may be claimed.
     fn claimable(&self) -> Vec<i64> {
-        self.jobs.values().filter(|job| !job.is_over()).map(|job| job.id).collect()
+        self.jobs
+            .values()
+            .filter(|job| !job.is_over())
+            .map(|job| job.id)
+            .collect()
     }
 
     /// Holds a job for a person; the rest of the run goes on.
@@ -322,7 +419,10 @@ impl Runner {
     }
 
     fn break_off(&self, error: store::Error) {
-        self.error.lock().expect("nobody panics with it").get_or_insert(error);
+        self.error
+            .lock()
+            .expect("nobody panics with it")
+            .get_or_insert(error);
         self.ended.notify_one();
     }
 }
@@ -331,7 +431,15 @@ impl Runner {
 fn spec(job: &Job, names: &[String]) -> JobSpec {
     let params = serde_json::to_string(&job.params).expect("parameters are plain JSON");
     let predicate = job.filter.as_ref().map(|filter| filter.text());
-    let decides = (&job.site.id, &job.site.url, &job.listing.name, &params, predicate, &job.with, &job.files);
+    let decides = (
+        &job.site.id,
+        &job.site.url,
+        &job.listing.name,
+        &params,
+        predicate,
+        &job.with,
+        &job.files,
+    );
     let walk = serde_json::to_vec(&decides).expect("texts are plain JSON");
     JobSpec {
         name: job.name.clone(),
@@ -340,7 +448,9 @@ fn spec(job: &Job, names: &[String]) -> JobSpec {
         params,
         walk: Digest::of(&walk).to_string(),
         first: walk::first_page(job),
-        host: HostKey::from_url(&job.site.url).map(|key| key.to_string()).unwrap_or_default(),
+        host: HostKey::from_url(&job.site.url)
+            .map(|key| key.to_string())
+            .unwrap_or_default(),
         names: names.to_vec(),
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     http,
     pace::{HoldReason, Host},
     store::Verdict,
+    text::one_line,
 };
 
 /// A request that did not succeed.
@@ -31,19 +32,37 @@ pub struct Failure {
 impl Failure {
     /// A failure that has nothing to do with the host.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), status: None, retry_after: None, slow_down: false }
+        Self {
+            class,
+            message: one_line(&message.into()),
+            status: None,
+            retry_after: None,
+            slow_down: false,
+        }
     }
 }
 
 impl From<http::Error> for Failure {
     fn from(error: http::Error) -> Self {
         let slow_down = matches!(error.status, Some(429 | 503 | 509 | 529));
-        Self { class: error.class, message: error.message, status: error.status, retry_after: error.retry_after, slow_down }
+        Self {
+            class: error.class,
+            message: error.message,
+            status: error.status,
+            retry_after: error.retry_after,
+            slow_down,
+        }
     }
 }
 
 /// Decides what becomes of a task after `tries` earlier ones that counted, and makes the host wait if it asked to.
-pub fn judge(failure: &Failure, tries: u32, is_page: bool, network: &Network, host: &Host) -> Verdict {
+pub fn judge(
+    failure: &Failure,
+    tries: u32,
+    is_page: bool,
+    network: &Network,
+    host: &Host,
+) -> Verdict {
     let held = match (failure.retry_after, failure.slow_down) {
         (Some(wait), _) => {
             host.hold(wait, HoldReason::RetryAfter, failure.status);
@@ -57,12 +76,24 @@ pub fn judge(failure: &Failure, tries: u32, is_page: bool, network: &Network, ho
     };
     match failure.class.remedy() {
         // The host's hold is the wait; the try was not the task's fault.
-        Remedy::Deferred => Verdict::Again { wait: 0, counted: false },
+        Remedy::Deferred => Verdict::Again {
+            wait: 0,
+            counted: false,
+        },
         Remedy::Person if is_page => Verdict::JobWaits,
         Remedy::Transient | Remedy::Checksum | Remedy::Permanent | Remedy::Person => {
-            match failure.class.next_try(tries + 1, network.tries, network.backoff) {
-                Some(_) if held => Verdict::Again { wait: 0, counted: true },
-                Some(wait) => Verdict::Again { wait: i64::try_from(wait.as_millis()).unwrap_or(i64::MAX), counted: true },
+            match failure
+                .class
+                .next_try(tries + 1, network.tries, network.backoff)
+            {
+                Some(_) if held => Verdict::Again {
+                    wait: 0,
+                    counted: true,
+                },
+                Some(wait) => Verdict::Again {
+                    wait: i64::try_from(wait.as_millis()).unwrap_or(i64::MAX),
+                    counted: true,
+                },
                 None => Verdict::Failed,
             }
         }

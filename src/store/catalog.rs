@@ -38,13 +38,26 @@ struct Row {
 
 /// Stores what a page showed of one item. Returns whether this run sees it for the first time.
 pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> Result<bool, Error> {
-    let Sight { site, mut item, roles, follow } = sight;
+    let Sight {
+        site,
+        mut item,
+        roles,
+        follow,
+    } = sight;
     item.files.retain(|file| roles.contains(&file.role));
     let row = group
         .db
-        .prepare_cached("SELECT id, run, rev, gone, draft FROM items WHERE site = ? AND kind = ? AND ident = ?")?
+        .prepare_cached(
+            "SELECT id, run, rev, gone, draft FROM items WHERE site = ? AND kind = ? AND ident = ?",
+        )?
         .query_row((site, &item.kind, &item.id), |row| {
-            Ok(Row { id: row.get(0)?, run: row.get(1)?, rev: row.get(2)?, gone: row.get(3)?, draft: row.get(4)? })
+            Ok(Row {
+                id: row.get(0)?,
+                run: row.get(1)?,
+                rev: row.get(2)?,
+                gone: row.get(3)?,
+                draft: row.get(4)?,
+            })
         })
         .optional()?;
     let first = row.as_ref().is_none_or(|row| row.run != lease.run);
@@ -54,14 +67,25 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
     let Some(row) = row else {
         let id = group
             .db
-            .prepare_cached("INSERT INTO items (site, kind, ident, run) VALUES (?, ?, ?, ?) RETURNING id")?
+            .prepare_cached(
+                "INSERT INTO items (site, kind, ident, run) VALUES (?, ?, ?, ?) RETURNING id",
+            )?
             .query_row((site, &item.kind, &item.id, lease.run), |row| row.get(0))?;
         group.changes.items += 1;
-        let row = Row { id, run: lease.run, rev: 0, gone: None, draft: None };
-        return gather(group, lease, &row, site, item, follow).map(|()| true);
+        let row = Row {
+            id,
+            run: lease.run,
+            rev: 0,
+            gone: None,
+            draft: None,
+        };
+        return gather(group, lease, &row, site, item, follow, true).map(|()| true);
     };
     if first {
-        group.db.prepare_cached("UPDATE items SET run = ? WHERE id = ?")?.execute((lease.run, row.id))?;
+        group
+            .db
+            .prepare_cached("UPDATE items SET run = ? WHERE id = ?")?
+            .execute((lease.run, row.id))?;
     }
     if let Some(why) = item.gone.as_deref().filter(|_| row.rev > 0) {
         // What was known of it before it went is better than what is left: only the tombstone is new.
@@ -73,21 +97,43 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         return Ok(first);
     }
     if row.gone.is_some() {
-        let line = Event { v: 1, line: "back", seq: group.log.next_seq(), seen: rfc3339(group.now), site, kind: &item.kind, id: &item.id, why: None, raw: None };
+        let line = Event {
+            v: 1,
+            line: "back",
+            seq: group.log.next_seq(),
+            seen: rfc3339(group.now),
+            site,
+            kind: &item.kind,
+            id: &item.id,
+            why: None,
+            raw: None,
+        };
         group.log.append(&line);
         group.changes.records += 1;
-        group.db.prepare_cached("UPDATE items SET gone = NULL WHERE id = ?")?.execute([row.id])?;
+        group
+            .db
+            .prepare_cached("UPDATE items SET gone = NULL WHERE id = ?")?
+            .execute([row.id])?;
     }
     if let Some(draft) = &row.draft {
-        let mut known: Item = serde_json::from_str(draft).map_err(|_| Error::Damaged(format!("item {}", row.id)))?;
+        let mut known: Item =
+            serde_json::from_str(draft).map_err(|_| Error::Damaged(format!("item {}", row.id)))?;
         known.merge(item);
         item = known;
     }
-    gather(group, lease, &row, site, item, follow).map(|()| first)
+    gather(group, lease, &row, site, item, follow, first).map(|()| first)
 }
 
 /// Queues what an item still needs; without a need it becomes a record at once.
-fn gather(group: &mut Group<'_>, lease: &Lease, row: &Row, site: &str, item: Item, follow: &[(PageTask, String)]) -> Result<(), Error> {
+fn gather(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    row: &Row,
+    site: &str,
+    item: Item,
+    follow: &[(PageTask, String)],
+    first: bool,
+) -> Result<(), Error> {
     let mut open = false;
     for file in &item.files {
         open |= want(group, lease, row.id, &item, file)?;
@@ -97,14 +143,23 @@ fn gather(group: &mut Group<'_>, lease: &Lease, row: &Row, site: &str, item: Ite
     }
     if open {
         let draft = serde_json::to_string(&item).map_err(|e| Error::Damaged(e.to_string()))?;
-        group.db.prepare_cached("UPDATE items SET draft = ? WHERE id = ?")?.execute((draft, row.id))?;
+        group
+            .db
+            .prepare_cached("UPDATE items SET draft = ? WHERE id = ?")?
+            .execute((draft, row.id))?;
         return Ok(());
     }
-    finish(group, lease.run, row.id, site, &item)
+    finish(group, lease.run, row.id, site, &item, first)
 }
 
 /// Puts a page into the queue. Returns whether the item must wait for it.
-pub(super) fn queue_page(group: &mut Group<'_>, lease: &Lease, page: &PageTask, host: &str, item: Option<i64>) -> Result<bool, Error> {
+pub(super) fn queue_page(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    page: &PageTask,
+    host: &str,
+    item: Option<i64>,
+) -> Result<bool, Error> {
     let payload = serde_json::to_string(page).map_err(|e| Error::Damaged(e.to_string()))?;
     // A page that an earlier run gave up gets another chance; one of this run is there already.
     let queued = group
@@ -123,16 +178,30 @@ pub(super) fn queue_page(group: &mut Group<'_>, lease: &Lease, page: &PageTask, 
 }
 
 /// Makes sure that a file is held or in the queue. Returns whether the item must wait for it.
-fn want(group: &mut Group<'_>, lease: &Lease, id: i64, item: &Item, file: &FileRef) -> Result<bool, Error> {
+fn want(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    item: &Item,
+    file: &FileRef,
+) -> Result<bool, Error> {
     let md5 = file.md5.as_ref().and_then(|md5| hex::decode(md5).ok());
     let row: Option<(String, Option<String>, Option<Vec<u8>>)> = group
         .db
-        .prepare_cached("SELECT state, url, md5 FROM files WHERE item = ? AND role = ? AND idx = ?")?
-        .query_row((id, &file.role, file.index), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .prepare_cached(
+            "SELECT state, url, md5 FROM files WHERE item = ? AND role = ? AND idx = ?",
+        )?
+        .query_row((id, &file.role, file.index), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
         .optional()?;
     if let Some((state, url, known)) = &row {
         // The md5 names the bytes; without one, the address has to.
-        let same = if md5.is_some() { *known == md5 } else { *url == file.url };
+        let same = if md5.is_some() {
+            *known == md5
+        } else {
+            *url == file.url
+        };
         match (state.as_str(), same) {
             ("held", true) => {
                 group.changes.run(lease.run).known += 1;
@@ -145,7 +214,11 @@ fn want(group: &mut Group<'_>, lease: &Lease, id: i64, item: &Item, file: &FileR
             _ => {}
         }
     }
-    let held = md5.as_deref().map(|md5| held(group.db, md5)).transpose()?.flatten();
+    let held = md5
+        .as_deref()
+        .map(|md5| held(group.db, md5))
+        .transpose()?
+        .flatten();
     let gone = item.gone.is_some();
     let state = match (&held, &file.url) {
         (Some(_), _) => "held",
@@ -179,9 +252,19 @@ fn file_key(id: i64, file: &FileRef, md5: Option<&[u8]>) -> String {
 }
 
 /// Queues a file that waits. Returns whether it is in the queue; a lasting failure is not asked for ever.
-fn adopt(group: &mut Group<'_>, lease: &Lease, id: i64, file: &FileRef, md5: Option<&[u8]>) -> Result<bool, Error> {
+fn adopt(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    file: &FileRef,
+    md5: Option<&[u8]>,
+) -> Result<bool, Error> {
     let url = file.url.as_deref().unwrap_or_default();
-    let lasting: Vec<_> = Class::ALL.iter().filter(|c| !c.heals()).map(|c| format!("'{c}'")).collect();
+    let lasting: Vec<_> = Class::ALL
+        .iter()
+        .filter(|c| !c.heals())
+        .map(|c| format!("'{c}'"))
+        .collect();
     let sql = format!(
         "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, url)
          VALUES (?1, ?2, 'file', ?3, ?4, 'ready', ?5, ?6, ?7, ?8)
@@ -193,10 +276,16 @@ fn adopt(group: &mut Group<'_>, lease: &Lease, id: i64, file: &FileRef, md5: Opt
         lasting.join(", ")
     );
     let key = file_key(id, file, md5);
-    let queued = group
-        .db
-        .prepare_cached(&sql)?
-        .execute(params![lease.job, lease.run, key, host_of(url), id, file.role, file.index, url])?;
+    let queued = group.db.prepare_cached(&sql)?.execute(params![
+        lease.job,
+        lease.run,
+        key,
+        host_of(url),
+        id,
+        file.role,
+        file.index,
+        url
+    ])?;
     if queued > 0 {
         group.changes.run(lease.run).files_waiting += 1;
         return Ok(true);
@@ -210,13 +299,26 @@ fn adopt(group: &mut Group<'_>, lease: &Lease, id: i64, file: &FileRef, md5: Opt
     }
     let sql = "UPDATE files SET state = 'missing', class = (SELECT class FROM tasks WHERE job = ?1 AND kind = 'file' AND key = ?2)
                WHERE item = ?3 AND role = ?4 AND idx = ?5";
-    group.db.prepare_cached(sql)?.execute(params![lease.job, key, id, file.role, file.index])?;
+    group
+        .db
+        .prepare_cached(sql)?
+        .execute(params![lease.job, key, id, file.role, file.index])?;
     Ok(false)
 }
 
 /// A file for which the site shows no address is a failure that people can see.
-fn refuse_file(group: &mut Group<'_>, lease: &Lease, id: i64, file: &FileRef, kind: &str, ident: &str) -> Result<(), Error> {
-    let message = format!("the site shows no address for the {} of {kind}/{ident}", file.role);
+fn refuse_file(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    file: &FileRef,
+    kind: &str,
+    ident: &str,
+) -> Result<(), Error> {
+    let message = format!(
+        "the site shows no address for the {} of {kind}/{ident}",
+        file.role
+    );
     let new = group
         .db
         .prepare_cached(
@@ -243,7 +345,9 @@ fn refuse_file(group: &mut Group<'_>, lease: &Lease, id: i64, file: &FileRef, ki
 
 /// `host:port` of an address, as the queue groups its tasks.
 pub(super) fn host_of(url: &str) -> String {
-    let key = Url::parse(url).ok().and_then(|url| crate::pace::HostKey::from_url(&url));
+    let key = Url::parse(url)
+        .ok()
+        .and_then(|url| crate::pace::HostKey::from_url(&url));
     key.map(|key| key.as_str().to_owned()).unwrap_or_default()
 }
 
@@ -260,29 +364,50 @@ pub(super) fn finish_if_complete(group: &mut Group<'_>, run: i64, id: i64) -> Re
         return Ok(());
     }
     let sql = "SELECT site, draft FROM items WHERE id = ?";
-    let (site, draft): (String, Option<String>) = group.db.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (site, draft): (String, Option<String>) = group
+        .db
+        .prepare_cached(sql)?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     // Without a draft the item was complete before; another reference to the same bytes has nothing to add.
     let Some(draft) = draft else { return Ok(()) };
-    let item: Item = serde_json::from_str(&draft).map_err(|_| Error::Damaged(format!("item {id}")))?;
-    finish(group, run, id, &site, &item)
+    let item: Item =
+        serde_json::from_str(&draft).map_err(|_| Error::Damaged(format!("item {id}")))?;
+    finish(group, run, id, &site, &item, true)
 }
 
-/// Appends the record of a complete item, if it means anything new.
-fn finish(group: &mut Group<'_>, run: i64, id: i64, site: &str, item: &Item) -> Result<(), Error> {
+/// Appends the record of a complete item, if it means anything new. `count` says whether an unchanged one counts: what a
+/// run meets twice is counted once.
+fn finish(
+    group: &mut Group<'_>,
+    run: i64,
+    id: i64,
+    site: &str,
+    item: &Item,
+    count: bool,
+) -> Result<(), Error> {
     let files = file_states(group, id, item)?;
     let digest = record_digest(site, item, &files);
     let sql = "SELECT rev, digest FROM items WHERE id = ?";
-    let (rev, known): (u32, Option<Digest>) = group.db.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (rev, known): (u32, Option<Digest>) = group
+        .db
+        .prepare_cached(sql)?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     // While a file is missing its draft stays, so that a later success finds all that was known.
     let keep = files.iter().any(|file| file.sha256.is_none()) && item.gone.is_none();
     if !keep {
-        group.db.prepare_cached("UPDATE items SET draft = NULL WHERE id = ? AND draft IS NOT NULL")?.execute([id])?;
+        group
+            .db
+            .prepare_cached("UPDATE items SET draft = NULL WHERE id = ? AND draft IS NOT NULL")?
+            .execute([id])?;
     } else {
         let draft = serde_json::to_string(item).map_err(|e| Error::Damaged(e.to_string()))?;
-        group.db.prepare_cached("UPDATE items SET draft = ? WHERE id = ?")?.execute((draft, id))?;
+        group
+            .db
+            .prepare_cached("UPDATE items SET draft = ? WHERE id = ?")?
+            .execute((draft, id))?;
     }
     if known == Some(digest) {
-        group.changes.run(run).unchanged += 1;
+        group.changes.run(run).unchanged += i64::from(count);
         return Ok(());
     }
     let seq = group.log.next_seq();
@@ -317,8 +442,13 @@ fn file_states(group: &Group<'_>, id: i64, item: &Item) -> Result<Vec<FileState>
                 role: file.role.clone(),
                 index: file.index,
                 sha256: row.get(0)?,
-                bytes: row.get::<_, Option<i64>>(1)?.and_then(|n| n.try_into().ok()).or(file.bytes),
-                media: row.get::<_, Option<String>>(2)?.or_else(|| file.media.clone()),
+                bytes: row
+                    .get::<_, Option<i64>>(1)?
+                    .and_then(|n| n.try_into().ok())
+                    .or(file.bytes),
+                media: row
+                    .get::<_, Option<String>>(2)?
+                    .or_else(|| file.media.clone()),
                 url: file.url.clone(),
                 name: file.name.clone(),
                 md5: file.md5.clone(),
@@ -351,7 +481,14 @@ struct Event<'a> {
 }
 
 /// Marks an item as gone upstream, with the reply that says so; its failures are nobody's business any more.
-fn bury(group: &mut Group<'_>, run: i64, id: i64, site: &str, item: &Item, why: &str) -> Result<(), Error> {
+fn bury(
+    group: &mut Group<'_>,
+    run: i64,
+    id: i64,
+    site: &str,
+    item: &Item,
+    why: &str,
+) -> Result<(), Error> {
     let line = Event {
         v: 1,
         line: "gone",
@@ -366,7 +503,13 @@ fn bury(group: &mut Group<'_>, run: i64, id: i64, site: &str, item: &Item, why: 
     group.log.append(&line);
     group.changes.records += 1;
     group.changes.run(run).gone += 1;
-    group.db.prepare_cached("UPDATE items SET gone = ?2 WHERE id = ?1")?.execute((id, why))?;
-    group.db.prepare_cached("DELETE FROM tasks WHERE item = ? AND kind = 'file' AND state = 'failed'")?.execute([id])?;
+    group
+        .db
+        .prepare_cached("UPDATE items SET gone = ?2 WHERE id = ?1")?
+        .execute((id, why))?;
+    group
+        .db
+        .prepare_cached("DELETE FROM tasks WHERE item = ? AND kind = 'file' AND state = 'failed'")?
+        .execute([id])?;
     Ok(())
 }

@@ -38,13 +38,17 @@ impl Group<'_> {
         let md5 = file.md5.as_ref().and_then(|md5| hex::decode(md5).ok());
         let bytes = i64::try_from(file.bytes).unwrap_or(i64::MAX);
         // An object without an md5 learns it when a site names one. Nothing is inserted for bytes that nobody brought.
-        let new = if file.bytes == 0 { 0 } else { self
+        let new = if file.bytes == 0 {
+            0
+        } else {
+            self
             .db
             .prepare_cached(
                 "INSERT INTO objects (sha256, bytes, media, md5, added) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (sha256) DO NOTHING",
             )?
-            .execute(params![file.digest, bytes, file.media, md5, self.now])? };
+            .execute(params![file.digest, bytes, file.media, md5, self.now])?
+        };
         // A new row claims a name whose folder may not be synced yet, whichever put made it.
         if new > 0 || file.put {
             self.shards.insert(file.digest.shard());
@@ -59,7 +63,9 @@ impl Group<'_> {
             self.changes.bytes += bytes;
         }
         let items = self.resolve(lease, file, md5.as_deref())?;
-        self.db.prepare_cached("DELETE FROM tasks WHERE id = ?")?.execute([lease.task])?;
+        self.db
+            .prepare_cached("DELETE FROM tasks WHERE id = ?")?
+            .execute([lease.task])?;
         let references = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let stored = i64::from(new > 0);
         self.changes.run(lease.run).add(&RunCounts {
@@ -76,13 +82,22 @@ impl Group<'_> {
     }
 
     /// Points every file that waited for these bytes to the object; returns their items.
-    fn resolve(&mut self, lease: &Lease, file: &FileStored, md5: Option<&[u8]>) -> Result<Vec<i64>, Error> {
+    fn resolve(
+        &mut self,
+        lease: &Lease,
+        file: &FileStored,
+        md5: Option<&[u8]>,
+    ) -> Result<Vec<i64>, Error> {
         let mut items = Vec::new();
-        let own = "UPDATE files SET state = 'held', object = ?1, class = NULL, etag = ?2, modified = ?3
+        let own =
+            "UPDATE files SET state = 'held', object = ?1, class = NULL, etag = ?2, modified = ?3
                    WHERE (item, role, idx) = (SELECT item, role, idx FROM tasks WHERE id = ?4)
                    RETURNING item";
         let mut statement = self.db.prepare_cached(own)?;
-        let rows = statement.query_map(params![file.digest, file.etag, file.modified, lease.task], |row| row.get(0))?;
+        let rows = statement.query_map(
+            params![file.digest, file.etag, file.modified, lease.task],
+            |row| row.get(0),
+        )?;
         for row in rows {
             items.push(row?);
         }
@@ -99,14 +114,26 @@ impl Group<'_> {
 }
 
 /// A file that is given up: another address of the same bytes gets its turn; without one, its references are missing.
-pub(super) fn give_up_file(group: &mut Group<'_>, lease: &Lease, file: (i64, &str, u32), class: Class) -> Result<(), Error> {
+pub(super) fn give_up_file(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    file: (i64, &str, u32),
+    class: Class,
+) -> Result<(), Error> {
     let (item, role, index) = file;
     let sql = "SELECT md5, url FROM files WHERE item = ? AND role = ? AND idx = ?";
-    let row = group.db.prepare_cached(sql)?.query_row((item, role, index), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let row = group
+        .db
+        .prepare_cached(sql)?
+        .query_row((item, role, index), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
     let (md5, url): (Option<Vec<u8>>, Option<String>) = row.unwrap_or_default();
     let missing = "UPDATE files SET state = CASE WHEN object IS NULL THEN 'missing' ELSE 'held' END, class = ?1
                    WHERE item = ?2 AND role = ?3 AND idx = ?4";
-    group.db.prepare_cached(missing)?.execute((class.word(), item, role, index))?;
+    group
+        .db
+        .prepare_cached(missing)?
+        .execute((class.word(), item, role, index))?;
     let mut items = vec![item];
     if let Some(md5) = &md5 {
         let mut same = group.db.prepare_cached(
@@ -115,14 +142,20 @@ pub(super) fn give_up_file(group: &mut Group<'_>, lease: &Lease, file: (i64, &st
         for row in same.query_map(params![class.word(), md5, url], |row| row.get(0))? {
             items.push(row?);
         }
-        let other = "SELECT item, role, idx, url FROM files WHERE md5 = ? AND state = 'waiting' LIMIT 1";
+        let other =
+            "SELECT item, role, idx, url FROM files WHERE md5 = ? AND state = 'waiting' LIMIT 1";
         let next: Option<(i64, String, u32, Option<String>)> = group
             .db
             .prepare_cached(other)?
-            .query_row([md5], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .query_row([md5], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
             .optional()?;
         if let Some((other_item, other_role, other_index, other_url)) = next {
-            let host = other_url.as_deref().map(catalog::host_of).unwrap_or_default();
+            let host = other_url
+                .as_deref()
+                .map(catalog::host_of)
+                .unwrap_or_default();
             group
                 .db
                 .prepare_cached(
@@ -135,7 +168,11 @@ pub(super) fn give_up_file(group: &mut Group<'_>, lease: &Lease, file: (i64, &st
             return Ok(());
         }
     }
-    let change = RunCounts { files_waiting: -1, files_failed: 1, ..RunCounts::default() };
+    let change = RunCounts {
+        files_waiting: -1,
+        files_failed: 1,
+        ..RunCounts::default()
+    };
     group.changes.run(lease.run).add(&change);
     for item in items {
         catalog::finish_if_complete(group, lease.run, item)?;

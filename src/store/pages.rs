@@ -57,14 +57,33 @@ impl Group<'_> {
     /// # Errors
     /// When a row cannot be read or written: then nothing of the page is stored.
     pub fn commit_page(&mut self, page: PageCommit) -> Result<PageOutcome, Error> {
-        let PageCommit { lease, task, site, host, roles, items, bad, filtered, total, step } = page;
+        let PageCommit {
+            lease,
+            task,
+            site,
+            host,
+            roles,
+            items,
+            bad,
+            filtered,
+            total,
+            step,
+        } = page;
         if !self.holds(&lease)? {
             return Ok(PageOutcome::Stale);
         }
         let (mut shown, mut new) = (0, 0);
         for (item, follow) in items {
-            let follow: Vec<_> = follow.into_iter().map(|page| (page, host.clone())).collect();
-            let sight = catalog::Sight { site: &site, item, roles: &roles, follow: &follow };
+            let follow: Vec<_> = follow
+                .into_iter()
+                .map(|page| (page, host.clone()))
+                .collect();
+            let sight = catalog::Sight {
+                site: &site,
+                item,
+                roles: &roles,
+                follow: &follow,
+            };
             shown += 1;
             new += usize::from(catalog::sight(self, &lease, sight)?);
         }
@@ -72,20 +91,30 @@ impl Group<'_> {
             self.keep_bad(&lease, &task.endpoint, raw, message)?;
         }
         self.changes.run(lease.run).filtered += i64::try_from(filtered).unwrap_or(i64::MAX);
-        if task.depth == 0 && let Some(total) = total {
+        if task.depth == 0
+            && let Some(total) = total
+        {
             let total = i64::try_from(total).unwrap_or(i64::MAX);
-            self.db.prepare_cached("UPDATE runs SET total = ? WHERE id = ?")?.execute((total, lease.run))?;
+            self.db
+                .prepare_cached("UPDATE runs SET total = ? WHERE id = ?")?
+                .execute((total, lease.run))?;
         }
         let outcome = match step {
             Step::End => PageOutcome::Stored { more: false },
             Step::Stuck(why) => PageOutcome::Failed(Class::Listing, why),
             Step::Next(mut at) => {
-                let repeats = (shown > 0 && new == 0) || (at.shown.is_some() && at.shown == task.at.shown);
+                let repeats =
+                    (shown > 0 && new == 0) || (at.shown.is_some() && at.shown == task.at.shown);
                 at.stale = if repeats { task.at.stale + 1 } else { 0 };
                 let stale = at.stale;
                 let next = PageTask { at, ..task.clone() };
-                if stale >= MOST_STALE || !catalog::queue_page(self, &lease, &next, &host, task.item)? {
-                    PageOutcome::Failed(Class::Loop, "the listing shows the same entries again and again".to_owned())
+                if stale >= MOST_STALE
+                    || !catalog::queue_page(self, &lease, &next, &host, task.item)?
+                {
+                    PageOutcome::Failed(
+                        Class::Loop,
+                        "the listing shows the same entries again and again".to_owned(),
+                    )
                 } else {
                     PageOutcome::Stored { more: true }
                 }
@@ -96,9 +125,15 @@ impl Group<'_> {
             return Ok(outcome);
         }
         self.db
-            .prepare_cached("UPDATE tasks SET state = 'done', token = NULL, lease = NULL WHERE id = ?")?
+            .prepare_cached(
+                "UPDATE tasks SET state = 'done', token = NULL, lease = NULL WHERE id = ?",
+            )?
             .execute([lease.task])?;
-        self.changes.run(lease.run).add(&RunCounts { pages_done: 1, pages_waiting: -1, ..RunCounts::default() });
+        self.changes.run(lease.run).add(&RunCounts {
+            pages_done: 1,
+            pages_waiting: -1,
+            ..RunCounts::default()
+        });
         if let Some(item) = task.item {
             catalog::finish_if_complete(self, lease.run, item)?;
         }
@@ -106,7 +141,13 @@ impl Group<'_> {
     }
 
     /// Keeps an entry that no filter could read, with what the site sent.
-    fn keep_bad(&mut self, lease: &Lease, endpoint: &str, raw: &str, message: &str) -> Result<(), Error> {
+    fn keep_bad(
+        &mut self,
+        lease: &Lease,
+        endpoint: &str,
+        raw: &str,
+        message: &str,
+    ) -> Result<(), Error> {
         let key = hex::encode(&Digest::of(raw.as_bytes()).as_bytes()[..16]);
         let new = self
             .db

@@ -152,10 +152,16 @@ impl Group<'_> {
         let mut rows = select.query(params![claim.host, self.now, claim.most])?;
         let mut tasks = Vec::new();
         while let Some(row) = rows.next()? {
-            let lease = Lease { task: row.get(0)?, job: row.get(1)?, run: row.get(2)?, token };
+            let lease = Lease {
+                task: row.get(0)?,
+                job: row.get(1)?,
+                run: row.get(2)?,
+                token,
+            };
             let work = if claim.pages {
                 let payload: String = row.get(4)?;
-                let mut page: PageTask = serde_json::from_str(&payload).map_err(|_| Error::Damaged(format!("task {}", lease.task)))?;
+                let mut page: PageTask = serde_json::from_str(&payload)
+                    .map_err(|_| Error::Damaged(format!("task {}", lease.task)))?;
                 page.item = row.get(5)?;
                 Work::Page(page)
             } else {
@@ -165,14 +171,24 @@ impl Group<'_> {
                     role: row.get(6)?,
                     index: row.get(7)?,
                     url: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
-                    held: md5.as_deref().map(|md5| held(self.db, md5)).transpose()?.flatten(),
+                    held: md5
+                        .as_deref()
+                        .map(|md5| held(self.db, md5))
+                        .transpose()?
+                        .flatten(),
                     md5: md5.map(hex::encode),
                     draft: row.get(10)?,
                 })
             };
-            tasks.push(Task { lease, tries: row.get(3)?, work });
+            tasks.push(Task {
+                lease,
+                tries: row.get(3)?,
+                work,
+            });
         }
-        let mut update = self.db.prepare_cached("UPDATE tasks SET state = 'leased', token = ?2, lease = ?3 WHERE id = ?1")?;
+        let mut update = self.db.prepare_cached(
+            "UPDATE tasks SET state = 'leased', token = ?2, lease = ?3 WHERE id = ?1",
+        )?;
         for task in &tasks {
             update.execute((task.lease.task, token, self.now + LEASE))?;
         }
@@ -183,7 +199,10 @@ impl Group<'_> {
                  WHERE host = ?1 AND kind = '{kind}' AND state IN ('ready', 'waiting') AND due > ?2 AND job IN ({})",
                 jobs.join(", ")
             );
-            next_due = self.db.prepare_cached(&sql)?.query_row((&claim.host, self.now), |row| row.get(0))?;
+            next_due = self
+                .db
+                .prepare_cached(&sql)?
+                .query_row((&claim.host, self.now), |row| row.get(0))?;
         }
         Ok(Claimed { tasks, next_due })
     }
@@ -193,7 +212,9 @@ impl Group<'_> {
     /// # Errors
     /// When SQLite refuses.
     pub fn renew(&mut self, tokens: &[i64]) -> Result<(), Error> {
-        let mut renew = self.db.prepare_cached("UPDATE tasks SET lease = ?2 WHERE state = 'leased' AND token = ?1")?;
+        let mut renew = self
+            .db
+            .prepare_cached("UPDATE tasks SET lease = ?2 WHERE state = 'leased' AND token = ?1")?;
         for token in tokens {
             renew.execute((token, self.now + LEASE))?;
         }
@@ -219,14 +240,23 @@ impl Group<'_> {
     /// Whether the claim still holds.
     pub(super) fn holds(&self, lease: &Lease) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM tasks WHERE id = ? AND state = 'leased' AND token = ?";
-        Ok(self.db.prepare_cached(sql)?.exists((lease.task, lease.token))?)
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .exists((lease.task, lease.token))?)
     }
 
     /// Records that a task did not succeed. Returns whether the claim still held.
     ///
     /// # Errors
     /// When SQLite refuses.
-    pub fn fail(&mut self, lease: &Lease, class: Class, message: &str, verdict: &Verdict) -> Result<bool, Error> {
+    pub fn fail(
+        &mut self,
+        lease: &Lease,
+        class: Class,
+        message: &str,
+        verdict: &Verdict,
+    ) -> Result<bool, Error> {
         if !self.holds(lease)? {
             return Ok(false);
         }
@@ -273,10 +303,22 @@ impl Group<'_> {
     /// What giving a task up means for what it belongs to.
     fn give_up(&mut self, lease: &Lease, class: Class) -> Result<(), Error> {
         let sql = "SELECT kind, item, role, idx FROM tasks WHERE id = ?";
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, Option<u32>>(3)?));
-        let (kind, item, role, index) = self.db.prepare_cached(sql)?.query_row([lease.task], row)?;
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, Option<i64>>(1)?,
+                row.get::<_, Option<String>>(2)?,
+                row.get::<_, Option<u32>>(3)?,
+            ))
+        };
+        let (kind, item, role, index) =
+            self.db.prepare_cached(sql)?.query_row([lease.task], row)?;
         if kind == "page" {
-            let change = RunCounts { pages_waiting: -1, pages_failed: 1, ..RunCounts::default() };
+            let change = RunCounts {
+                pages_waiting: -1,
+                pages_failed: 1,
+                ..RunCounts::default()
+            };
             self.changes.run(lease.run).add(&change);
             if let Some(item) = item {
                 catalog::finish_if_complete(self, lease.run, item)?;

@@ -41,8 +41,12 @@ pub struct JobRow {
     pub message: Option<String>,
     /// Its last run.
     pub last: Option<RunRow>,
-    /// Hosts with tasks of this job, and when the first of those is due.
+    /// When its first waiting task is due, if nothing else is ready.
     pub due: Option<Millis>,
+    /// Failures listed now.
+    pub failures: i64,
+    /// The class of a page that the last run gave up.
+    pub walk_class: Option<String>,
     /// Sums over its life: runs, pages, items, files, bytes.
     pub life: [i64; 5],
 }
@@ -134,7 +138,9 @@ impl Reader {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(Some(Self { db: schema::open_reader(&path)? }))
+        Ok(Some(Self {
+            db: schema::open_reader(&path)?,
+        }))
     }
 
     /// The archive in numbers.
@@ -142,8 +148,17 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn totals(&self) -> Result<Totals, Error> {
-        let row = |row: &rusqlite::Row<'_>| Ok(Totals { objects: row.get(0)?, bytes: row.get(1)?, items: row.get(2)?, records: row.get(3)? });
-        Ok(self.db.query_row("SELECT objects, bytes, items, records FROM totals", [], row)?)
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok(Totals {
+                objects: row.get(0)?,
+                bytes: row.get(1)?,
+                items: row.get(2)?,
+                records: row.get(3)?,
+            })
+        };
+        Ok(self
+            .db
+            .query_row("SELECT objects, bytes, items, records FROM totals", [], row)?)
     }
 
     /// Every job, by name.
@@ -151,7 +166,9 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn jobs(&self) -> Result<Vec<JobRow>, Error> {
-        let mut select = self.db.prepare("SELECT id, name, site, listing, paused, message FROM jobs ORDER BY name")?;
+        let mut select = self
+            .db
+            .prepare("SELECT id, name, site, listing, paused, message FROM jobs ORDER BY name")?;
         let rows = select.query_map([], |row| {
             let job = JobRow {
                 name: row.get(1)?,
@@ -161,12 +178,16 @@ impl Reader {
                 message: row.get(5)?,
                 last: None,
                 due: None,
+                failures: 0,
+                walk_class: None,
                 life: [0; 5],
             };
             Ok((row.get::<_, i64>(0)?, job))
         })?;
         let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
-        rows.into_iter().map(|(id, job)| self.job_details(id, job)).collect()
+        rows.into_iter()
+            .map(|(id, job)| self.job_details(id, job))
+            .collect()
     }
 
     fn job_details(&self, id: i64, mut job: JobRow) -> Result<JobRow, Error> {
@@ -179,16 +200,36 @@ impl Reader {
             .db
             .query_row(&sql, [id], |row| {
                 let counts = RunCounts::read(row, 4)?;
-                Ok(RunRow { started: row.get(0)?, ended: row.get(1)?, result: row.get(2)?, total: row.get(3)?, counts })
+                Ok(RunRow {
+                    started: row.get(0)?,
+                    ended: row.get(1)?,
+                    result: row.get(2)?,
+                    total: row.get(3)?,
+                    counts,
+                })
             })
             .optional()?;
         let sql = "SELECT count(*), coalesce(sum(pages_done), 0), coalesce(sum(fresh), 0), coalesce(sum(stored), 0), coalesce(sum(bytes), 0)
                    FROM runs WHERE job = ?";
-        job.life = self.db.query_row(sql, [id], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]))?;
+        job.life = self.db.query_row(sql, [id], |row| {
+            Ok([
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ])
+        })?;
+        let sql = "SELECT count(*), max(class) FILTER (WHERE kind = 'page') FROM tasks WHERE job = ? AND state = 'failed'";
+        (job.failures, job.walk_class) = self
+            .db
+            .query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         // Whether anything is ready, and else when the first waiting task is due. One look per host, with tasks_open.
         let sql = "SELECT min(due) FROM tasks WHERE job = ? AND state IN ('ready', 'waiting') AND due > 0
                    AND NOT EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND state IN ('ready', 'leased') AND due = 0)";
-        if job.last.as_ref().is_some_and(|last| last.ended.is_none() && last.counts.pages_waiting + last.counts.files_waiting < 1000) {
+        if job.last.as_ref().is_some_and(|last| {
+            last.ended.is_none() && last.counts.pages_waiting + last.counts.files_waiting < 1000
+        }) {
             job.due = self.db.query_row(sql, [id], |row| row.get(0))?;
         }
         Ok(job)
@@ -199,9 +240,17 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn hosts(&self) -> Result<Vec<HostRow>, Error> {
-        let mut select = self.db.prepare("SELECT host, until, reason, requests, throttled FROM hosts ORDER BY host")?;
+        let mut select = self
+            .db
+            .prepare("SELECT host, until, reason, requests, throttled FROM hosts ORDER BY host")?;
         let rows = select.query_map([], |row| {
-            Ok(HostRow { host: row.get(0)?, until: row.get(1)?, reason: row.get(2)?, requests: row.get(3)?, throttled: row.get(4)? })
+            Ok(HostRow {
+                host: row.get(0)?,
+                until: row.get(1)?,
+                reason: row.get(2)?,
+                requests: row.get(3)?,
+                throttled: row.get(4)?,
+            })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -210,7 +259,11 @@ impl Reader {
     ///
     /// # Errors
     /// When SQLite refuses, or `each` does.
-    pub fn failures<E: From<Error>>(&self, filter: &FailureFilter, mut each: impl FnMut(Failure) -> Result<(), E>) -> Result<(), E> {
+    pub fn failures<E: From<Error>>(
+        &self,
+        filter: &FailureFilter,
+        mut each: impl FnMut(Failure) -> Result<(), E>,
+    ) -> Result<(), E> {
         // Uses tasks_failed.
         let sql = "SELECT j.name, j.site, i.kind || '/' || i.ident, coalesce(t.url, ''), t.class, t.tries, t.message, t.first_at, t.last_at,
                           t.state, t.due, t.kind, t.payload
@@ -220,7 +273,9 @@ impl Reader {
                    ORDER BY t.last_at, t.id";
         let mut select = self.db.prepare(sql).map_err(Error::from)?;
         let class = filter.class.map(Class::word);
-        let mut rows = select.query(params![filter.job, class]).map_err(Error::from)?;
+        let mut rows = select
+            .query(params![filter.job, class])
+            .map_err(Error::from)?;
         while let Some(row) = rows.next().map_err(Error::from)? {
             let read = || -> rusqlite::Result<Failure> {
                 let state: String = row.get(9)?;
@@ -235,7 +290,11 @@ impl Reader {
                     message: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
                     first_at: row.get(7)?,
                     last_at: row.get(8)?,
-                    next_at: if state == "waiting" { row.get(10)? } else { None },
+                    next_at: if state == "waiting" {
+                        row.get(10)?
+                    } else {
+                        None
+                    },
                 })
             };
             each(read().map_err(Error::from)?)?;
@@ -248,10 +307,16 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn item(&self, site: &str, kind: &str, id: &str) -> Result<Option<ItemRow>, Error> {
-        let sql = "SELECT rev, place, gone, draft FROM items WHERE site = ? AND kind = ? AND ident = ?";
+        let sql =
+            "SELECT rev, place, gone, draft FROM items WHERE site = ? AND kind = ? AND ident = ?";
         let row = |row: &rusqlite::Row<'_>| {
             let place: Option<i64> = row.get(1)?;
-            Ok(ItemRow { rev: row.get(0)?, place: place.and_then(|p| p.try_into().ok()), gone: row.get(2)?, draft: row.get(3)? })
+            Ok(ItemRow {
+                rev: row.get(0)?,
+                place: place.and_then(|p| p.try_into().ok()),
+                gone: row.get(2)?,
+                draft: row.get(3)?,
+            })
         };
         Ok(self.db.query_row(sql, (site, kind, id), row).optional()?)
     }
@@ -262,7 +327,9 @@ impl Reader {
     /// When SQLite refuses.
     pub fn objects(&self) -> Result<BTreeMap<Digest, u64>, Error> {
         let mut select = self.db.prepare("SELECT sha256, bytes FROM objects")?;
-        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+        let rows = select.query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -271,7 +338,9 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn objects_like(&self, prefix: &str) -> Result<Vec<Digest>, Error> {
-        let mut select = self.db.prepare("SELECT sha256 FROM objects WHERE hex(sha256) LIKE ? || '%' LIMIT 2")?;
+        let mut select = self
+            .db
+            .prepare("SELECT sha256 FROM objects WHERE hex(sha256) LIKE ? || '%' LIMIT 2")?;
         let rows = select.query_map([prefix], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -281,6 +350,10 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn has_requests(&self) -> Result<bool, Error> {
-        Ok(self.db.query_row("SELECT EXISTS (SELECT 1 FROM requests)", [], |row| row.get(0))?)
+        Ok(self
+            .db
+            .query_row("SELECT EXISTS (SELECT 1 FROM requests)", [], |row| {
+                row.get(0)
+            })?)
     }
 }

@@ -32,9 +32,14 @@ pub struct Retried {
 pub fn retry(state: &Path, job: Option<&str>, class: Option<Class>, at: i64) -> Result<(), Error> {
     let what = Error::database("leave a request");
     let db = Connection::open(Store::path_in(state)).map_err(&what)?;
-    db.busy_timeout(std::time::Duration::from_secs(5)).map_err(&what)?;
+    db.busy_timeout(std::time::Duration::from_secs(5))
+        .map_err(&what)?;
     let row = params![job, class.map(Class::word), at];
-    db.execute("INSERT INTO requests (verb, job, class, at) VALUES ('retry', ?, ?, ?)", row).map_err(&what)?;
+    db.execute(
+        "INSERT INTO requests (verb, job, class, at) VALUES ('retry', ?, ?, ?)",
+        row,
+    )
+    .map_err(&what)?;
     Ok(())
 }
 
@@ -44,15 +49,27 @@ impl Group<'_> {
     /// # Errors
     /// When the database refuses.
     pub fn take_requests(&mut self) -> Result<usize, Error> {
-        let mut select = self.db.prepare_cached("SELECT id, verb, job, class FROM requests ORDER BY id")?;
-        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-        let rows: Vec<(i64, String, Option<String>, Option<String>)> = rows.collect::<Result<_, _>>()?;
+        let mut select = self
+            .db
+            .prepare_cached("SELECT id, verb, job, class FROM requests ORDER BY id")?;
+        let rows = select.query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
+        let rows: Vec<(i64, String, Option<String>, Option<String>)> =
+            rows.collect::<Result<_, _>>()?;
         for (id, verb, job, class) in &rows {
             if verb == "retry" {
                 let retried = self.retry(job.as_deref(), class.as_deref())?;
-                tracing::info!(tasks = retried.ready, job = job.as_deref(), class = class.as_deref(), "Put failed tasks back, as asked");
+                tracing::info!(
+                    tasks = retried.ready,
+                    job = job.as_deref(),
+                    class = class.as_deref(),
+                    "Put failed tasks back, as asked"
+                );
             }
-            self.db.prepare_cached("DELETE FROM requests WHERE id = ?")?.execute([id])?;
+            self.db
+                .prepare_cached("DELETE FROM requests WHERE id = ?")?
+                .execute([id])?;
         }
         Ok(rows.len())
     }
@@ -74,12 +91,21 @@ impl Group<'_> {
             let (id, kind, run): (i64, String, i64) = (row.get(0)?, row.get(2)?, row.get(7)?);
             let url: Option<String> = row.get(6)?;
             let change = match kind.as_str() {
-                "page" => RunCounts { pages_waiting: 1, pages_failed: -1, ..RunCounts::default() },
+                "page" => RunCounts {
+                    pages_waiting: 1,
+                    pages_failed: -1,
+                    ..RunCounts::default()
+                },
                 "file" if url.is_some() => {
-                    let file: (Option<i64>, Option<String>, Option<u32>) = (row.get(3)?, row.get(4)?, row.get(5)?);
+                    let file: (Option<i64>, Option<String>, Option<u32>) =
+                        (row.get(3)?, row.get(4)?, row.get(5)?);
                     let sql = "UPDATE files SET state = 'waiting', class = NULL WHERE item = ? AND role = ? AND idx = ?";
                     self.db.prepare_cached(sql)?.execute(file)?;
-                    RunCounts { files_waiting: 1, files_failed: -1, ..RunCounts::default() }
+                    RunCounts {
+                        files_waiting: 1,
+                        files_failed: -1,
+                        ..RunCounts::default()
+                    }
                 }
                 _ => {
                     retried.need_walk += 1;
@@ -93,7 +119,9 @@ impl Group<'_> {
             retried.ready += 1;
         }
         for run in reopened {
-            self.db.prepare_cached("UPDATE runs SET ended = NULL, result = NULL WHERE id = ?")?.execute([run])?;
+            self.db
+                .prepare_cached("UPDATE runs SET ended = NULL, result = NULL WHERE id = ?")?
+                .execute([run])?;
         }
         Ok(retried)
     }

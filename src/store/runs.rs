@@ -52,7 +52,9 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn begin(&self, spec: JobSpec) -> Result<Begun, Error> {
-        let (begun, counts) = self.write("begin a run", move |group| group.begin(&spec)).await?;
+        let (begun, counts) = self
+            .write("begin a run", move |group| group.begin(&spec))
+            .await?;
         self.set_counts(begun.run, counts);
         Ok(begun)
     }
@@ -73,24 +75,46 @@ impl Group<'_> {
         // The counters are read as they will be committed: changes of this act are applied first.
         std::mem::take(&mut self.changes).apply(self.db)?;
         let sql = format!("SELECT {} FROM runs WHERE id = ?", RunCounts::COLUMNS);
-        let counts = self.db.query_row(&sql, [run], |row| RunCounts::read(row, 0))?;
+        let counts = self
+            .db
+            .query_row(&sql, [run], |row| RunCounts::read(row, 0))?;
         let sql = "SELECT DISTINCT host FROM tasks WHERE state IN ('ready', 'waiting') AND job = ?";
         let mut select = self.db.prepare_cached(sql)?;
-        let hosts = select.query_map([job], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        Ok((Begun { job, run, resumed, hosts }, counts))
+        let hosts = select
+            .query_map([job], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        Ok((
+            Begun {
+                job,
+                run,
+                resumed,
+                hosts,
+            },
+            counts,
+        ))
     }
 
     /// The job's row: the one of its name, or that of a vanished job that walks the same.
     fn job(&mut self, spec: &JobSpec) -> Result<i64, Error> {
         let named = "SELECT id FROM jobs WHERE name = ?";
-        let id: Option<i64> = self.db.prepare_cached(named)?.query_row([&spec.name], |row| row.get(0)).optional()?;
+        let id: Option<i64> = self
+            .db
+            .prepare_cached(named)?
+            .query_row([&spec.name], |row| row.get(0))
+            .optional()?;
         let id = match id {
             Some(id) => Some(id),
             None => {
-                let mut same = self.db.prepare_cached("SELECT id, name FROM jobs WHERE site = ? AND listing = ? AND params = ?")?;
-                let rows = same.query_map((&spec.site, &spec.listing, &spec.params), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+                let mut same = self.db.prepare_cached(
+                    "SELECT id, name FROM jobs WHERE site = ? AND listing = ? AND params = ?",
+                )?;
+                let rows = same.query_map((&spec.site, &spec.listing, &spec.params), |row| {
+                    Ok((row.get(0)?, row.get::<_, String>(1)?))
+                })?;
                 let rows: Vec<(i64, String)> = rows.collect::<Result<_, _>>()?;
-                rows.into_iter().find(|(_, name)| !spec.names.contains(name)).map(|(id, _)| id)
+                rows.into_iter()
+                    .find(|(_, name)| !spec.names.contains(name))
+                    .map(|(id, _)| id)
             }
         };
         if let Some(id) = id {
@@ -103,15 +127,28 @@ impl Group<'_> {
             return Ok(id);
         }
         let sql = "INSERT INTO jobs (name, site, listing, params, walk) VALUES (?, ?, ?, ?, ?) RETURNING id";
-        let row = (&spec.name, &spec.site, &spec.listing, &spec.params, &spec.walk);
-        Ok(self.db.prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
+        let row = (
+            &spec.name,
+            &spec.site,
+            &spec.listing,
+            &spec.params,
+            &spec.walk,
+        );
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .query_row(row, |row| row.get(0))?)
     }
 
     /// Takes up the last run, if it left anything to do: an interrupted one, or one whose walk stopped at a page that
     /// may work now.
     fn take_up(&mut self, job: i64, last: &Last) -> Result<bool, Error> {
         if last.ended {
-            let heals: Vec<_> = Class::ALL.iter().filter(|c| c.heals()).map(|c| format!("'{c}'")).collect();
+            let heals: Vec<_> = Class::ALL
+                .iter()
+                .filter(|c| c.heals())
+                .map(|c| format!("'{c}'"))
+                .collect();
             let sql = format!(
                 "UPDATE tasks SET state = 'ready', due = 0, tries = 0
                  WHERE job = ? AND run = ? AND kind = 'page' AND state = 'failed' AND class IN ({})",
@@ -121,9 +158,15 @@ impl Group<'_> {
             if pages == 0 {
                 return Ok(false);
             }
-            self.db.prepare_cached("UPDATE runs SET ended = NULL, result = NULL WHERE id = ?")?.execute([last.id])?;
+            self.db
+                .prepare_cached("UPDATE runs SET ended = NULL, result = NULL WHERE id = ?")?
+                .execute([last.id])?;
             let pages = i64::try_from(pages).unwrap_or(i64::MAX);
-            let change = RunCounts { pages_waiting: pages, pages_failed: -pages, ..RunCounts::default() };
+            let change = RunCounts {
+                pages_waiting: pages,
+                pages_failed: -pages,
+                ..RunCounts::default()
+            };
             self.changes.run(last.id).add(&change);
             return Ok(true);
         }
@@ -148,11 +191,19 @@ impl Group<'_> {
             self.finish_run(job, last.id, "stopped")?;
         }
         let sql = "INSERT INTO runs (job, walk, started) VALUES (?, ?, ?) RETURNING id";
-        let run = self.db.prepare_cached(sql)?.query_row((job, &spec.walk, self.now), |row| row.get(0))?;
+        let run = self
+            .db
+            .prepare_cached(sql)?
+            .query_row((job, &spec.walk, self.now), |row| row.get(0))?;
         let sql = "UPDATE tasks SET run = ?2 WHERE job = ?1 AND kind = 'file' AND state IN ('ready', 'waiting')";
         let files = self.db.prepare_cached(sql)?.execute((job, run))?;
         self.changes.run(run).files_waiting += i64::try_from(files).unwrap_or(i64::MAX);
-        let lease = Lease { task: 0, job, run, token: 0 };
+        let lease = Lease {
+            task: 0,
+            job,
+            run,
+            token: 0,
+        };
         catalog::queue_page(self, &lease, &spec.first, &spec.host, None)?;
         Ok(run)
     }
@@ -163,18 +214,28 @@ impl Group<'_> {
     /// When the database refuses.
     pub fn end_run(&mut self, job: i64, run: i64) -> Result<(), Error> {
         let sql = "SELECT pages_failed, pages_waiting + files_waiting FROM runs WHERE id = ? AND ended IS NULL";
-        let row = self.db.prepare_cached(sql)?.query_row([run], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?;
+        let row = self
+            .db
+            .prepare_cached(sql)?
+            .query_row([run], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })
+            .optional()?;
         match row {
             // Somebody else put a task back meanwhile, or ended it.
             None => Ok(()),
             Some((_, waiting)) if waiting > 0 => Ok(()),
-            Some((failed, _)) => self.finish_run(job, run, if failed > 0 { "failed" } else { "done" }),
+            Some((failed, _)) => {
+                self.finish_run(job, run, if failed > 0 { "failed" } else { "done" })
+            }
         }
     }
 
     /// Folds a run: what is done leaves the queue, the counts stay; failed rows stay until they succeed.
     fn finish_run(&mut self, job: i64, run: i64, result: &'static str) -> Result<(), Error> {
-        self.db.prepare_cached("DELETE FROM tasks WHERE job = ? AND state = 'done'")?.execute([job])?;
+        self.db
+            .prepare_cached("DELETE FROM tasks WHERE job = ? AND state = 'done'")?
+            .execute([job])?;
         if result == "done" {
             // Entries that a whole walk did not meet again are gone, or are read now.
             self.db
@@ -182,7 +243,9 @@ impl Group<'_> {
                 .execute((job, run))?;
         }
         let sql = "UPDATE runs SET ended = ?2, result = ?3 WHERE id = ?1";
-        self.db.prepare_cached(sql)?.execute((run, self.now, result))?;
+        self.db
+            .prepare_cached(sql)?
+            .execute((run, self.now, result))?;
         let sql = "SELECT j.name, j.site, r.started, r.pages_done, r.seen, r.stored FROM runs r JOIN jobs j ON j.id = r.job WHERE r.id = ?";
         let line = self.db.prepare_cached(sql)?.query_row([run], |row| {
             Ok(RunLine {
@@ -219,7 +282,14 @@ impl Group<'_> {
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn keep_host(&mut self, host: &str, until: Option<i64>, reason: &str, requests: i64, throttled: i64) -> Result<(), Error> {
+    pub fn keep_host(
+        &mut self,
+        host: &str,
+        until: Option<i64>,
+        reason: &str,
+        requests: i64,
+        throttled: i64,
+    ) -> Result<(), Error> {
         self.db
             .prepare_cached(
                 "INSERT INTO hosts VALUES (?1, ?2, ?3, ?4, ?5)

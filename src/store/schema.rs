@@ -37,17 +37,27 @@ fn pragmas(db: &Connection) -> rusqlite::Result<()> {
 
 fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
     let what = Error::database("read its schema");
-    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&what)?;
+    let found: u32 = db
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(&what)?;
     let known = u32::try_from(FILES.len()).unwrap_or(u32::MAX);
     if found > known {
-        return Err(Error::Newer { path: path.to_owned(), found, known });
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
     }
     let what = Error::database("bring its schema up to date");
     for (number, sql) in (1..).zip(FILES).skip(found as usize) {
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&what)?;
+        let tx = db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(&what)?;
         tx.execute_batch(sql).map_err(&what)?;
-        tx.pragma_update(None, "user_version", number).map_err(&what)?;
-        tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(&what)?;
+        tx.pragma_update(None, "user_version", number)
+            .map_err(&what)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)
+            .map_err(&what)?;
         tx.commit().map_err(&what)?;
     }
     Ok(())
@@ -58,11 +68,18 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     let what = Error::database("open it for reading");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(&what)?;
-    db.busy_timeout(std::time::Duration::from_secs(5)).map_err(&what)?;
-    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&what)?;
+    db.busy_timeout(std::time::Duration::from_secs(5))
+        .map_err(&what)?;
+    let found: u32 = db
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(&what)?;
     let known = u32::try_from(FILES.len()).unwrap_or(u32::MAX);
     if found > known {
-        return Err(Error::Newer { path: path.to_owned(), found, known });
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
     }
     Ok(db)
 }

@@ -93,16 +93,24 @@ impl Store {
         let what = Error::database("read it");
         let number = |key| -> Result<u64, Error> {
             let value: Option<String> = meta(&db, key).map_err(&what)?;
-            value.map_or(Ok(0), |v| v.parse().map_err(|_| Error::Damaged(format!("meta.{key}"))))
+            value.map_or(Ok(0), |v| {
+                v.parse().map_err(|_| Error::Damaged(format!("meta.{key}")))
+            })
         };
         let log = RecordLog::open(&archive, number("log_bytes")?, number("log_seq")?)?;
-        db.execute("INSERT INTO meta VALUES ('archive', ?) ON CONFLICT DO NOTHING", [archive.id()])
-            .map_err(&what)?;
+        db.execute(
+            "INSERT INTO meta VALUES ('archive', ?) ON CONFLICT DO NOTHING",
+            [archive.id()],
+        )
+        .map_err(&what)?;
         let freed = db
             .execute("UPDATE tasks SET state = 'ready', token = NULL, lease = NULL WHERE state = 'leased'", [])
             .map_err(Error::database("free old leases"))?;
         if freed > 0 {
-            tracing::info!(tasks = freed, "Took back tasks that an earlier larder had begun");
+            tracing::info!(
+                tasks = freed,
+                "Took back tasks that an earlier larder had begun"
+            );
         }
         let (acts, inbox) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
@@ -112,8 +120,17 @@ impl Store {
             changed: Notify::new(),
             thread: Mutex::default(),
         });
-        let writer = Writer { db, log, archive, clock, shared: Arc::downgrade(&shared), failed: None };
-        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.work(inbox));
+        let writer = Writer {
+            db,
+            log,
+            archive,
+            clock,
+            shared: Arc::downgrade(&shared),
+            failed: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || writer.work(inbox));
         let thread = thread.map_err(|error| Error::Stopped(error.to_string()))?;
         *shared.thread.lock().expect("nobody panics with it") = Some(thread);
         Ok(Self { acts, shared })
@@ -149,7 +166,11 @@ impl Store {
 
     /// Sets the counters of a run as the database has them.
     pub(super) fn set_counts(&self, run: i64, known: RunCounts) {
-        self.shared.counts.lock().expect("nobody panics with it").insert(run, known);
+        self.shared
+            .counts
+            .lock()
+            .expect("nobody panics with it")
+            .insert(run, known);
     }
 
     /// Notified after each commit.
@@ -188,17 +209,28 @@ fn savepoint<T>(
         Error::Database { source, .. } => Error::Database { what, source },
         other => other,
     };
-    group.db.prepare_cached("SAVEPOINT act").and_then(|mut s| s.execute([])).map_err(Error::database(what))?;
+    group
+        .db
+        .prepare_cached("SAVEPOINT act")
+        .and_then(|mut s| s.execute([]))
+        .map_err(Error::database(what))?;
     let mark = group.log.mark();
     match act(group) {
         Ok(value) => {
-            group.db.prepare_cached("RELEASE act").and_then(|mut s| s.execute([])).map_err(Error::database(what))?;
+            group
+                .db
+                .prepare_cached("RELEASE act")
+                .and_then(|mut s| s.execute([]))
+                .map_err(Error::database(what))?;
             Ok(value)
         }
         Err(error) => {
             group.log.back_to(mark);
             group.changes = Changes::default();
-            group.db.execute_batch("ROLLBACK TO act; RELEASE act").map_err(Error::database(what))?;
+            group
+                .db
+                .execute_batch("ROLLBACK TO act; RELEASE act")
+                .map_err(Error::database(what))?;
             Err(name_it(error))
         }
     }
@@ -221,7 +253,10 @@ impl Writer {
             self.group(acts.drain(..));
         }
         // The last one out empties the WAL, so that a copy of the file alone is whole.
-        if let Err(error) = self.db.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)") {
+        if let Err(error) = self
+            .db
+            .execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)")
+        {
             tracing::debug!(%error, "Could not checkpoint the database at the end");
         }
     }
@@ -232,7 +267,10 @@ impl Writer {
         let mut replies: Vec<Reply> = Vec::new();
         let begun = match &self.failed {
             Some(error) => Err(Error::Stopped(error.to_string())),
-            None => self.db.execute_batch("BEGIN IMMEDIATE").map_err(Error::database("begin a transaction")),
+            None => self
+                .db
+                .execute_batch("BEGIN IMMEDIATE")
+                .map_err(Error::database("begin a transaction")),
         };
         let mark = self.log.mark();
         for act in acts {
@@ -285,15 +323,21 @@ impl Writer {
                 .prepare_cached("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
                 .map_err(Error::database("count"))?;
             for (key, value) in [("log_bytes", bytes), ("log_seq", seq)] {
-                set.execute((key, value.to_string())).map_err(Error::database("count"))?;
+                set.execute((key, value.to_string()))
+                    .map_err(Error::database("count"))?;
             }
             self.log.sync()?;
         }
-        self.db.execute_batch("COMMIT").map_err(Error::database("commit"))
+        self.db
+            .execute_batch("COMMIT")
+            .map_err(Error::database("commit"))
     }
 }
 
 fn meta(db: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     use rusqlite::OptionalExtension;
-    db.query_row("SELECT value FROM meta WHERE key = ?", [key], |row| row.get(0)).optional()
+    db.query_row("SELECT value FROM meta WHERE key = ?", [key], |row| {
+        row.get(0)
+    })
+    .optional()
 }

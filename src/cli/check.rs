@@ -1,0 +1,119 @@
+//! `larder check`: is everything as it should be, and what would each job ask first?
+
+use std::{fmt::Write, path::Path};
+
+use super::{exit, load, print};
+use crate::{
+    config::{Config, Job, Proof, Rate, Schedule, Secret, Site, units},
+    http::redact,
+};
+
+pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
+    let config = load(path)?;
+    let mut text = String::new();
+    let (mut wrong, jobs) = (0, config.jobs.len());
+    for job in &config.jobs {
+        wrong += u32::from(!describe(&mut text, job));
+    }
+    for line in notes(&config) {
+        let _ = writeln!(text, "note: {line}");
+    }
+    let s = if jobs == 1 { "" } else { "s" };
+    let verdict = if wrong == 0 { "all good" } else { "see above" };
+    let _ = writeln!(text, "{}: {jobs} job{s}, {verdict}", config.path.display());
+    print(text)?;
+    Ok(if wrong == 0 { exit::OK } else { exit::CONFIG })
+}
+
+/// Writes what a job would ask first; returns whether it can.
+fn describe(text: &mut String, job: &Job) -> bool {
+    let site = &job.site;
+    let off = if job.enabled { "" } else { "  (not enabled)" };
+    let _ = writeln!(
+        text,
+        "{}  {} of {}{off}",
+        job.name, job.listing.name, site.name
+    );
+    let request = job
+        .listing
+        .request(site, &job.params, &job.listing.paging(&job.params).start());
+    let good = match request {
+        Ok(Some(request)) => {
+            let _ = writeln!(text, "  asks first  GET {}", redact(&request.url));
+            true
+        }
+        Ok(None) => {
+            let _ = writeln!(text, "  asks nothing: these parameters match nothing");
+            true
+        }
+        Err(error) => {
+            let _ = writeln!(text, "  cannot ask: {error}");
+            false
+        }
+    };
+    let _ = writeln!(
+        text,
+        "  politely    {} pages, {} files",
+        limits(&site.api),
+        limits(&site.media)
+    );
+    if !job.with.is_empty() {
+        let _ = writeln!(text, "  with        {}", job.with.join(", "));
+    }
+    match &job.schedule {
+        Schedule::Manual => {}
+        Schedule::Every(every) => drop(writeln!(text, "  every       {}", units::duration(*every))),
+        Schedule::Cron(cron) => drop(writeln!(text, "  cron        {cron}")),
+    }
+    for variable in unset(site) {
+        let _ = writeln!(
+            text,
+            "  needs       the environment variable `{variable}`, which is not set"
+        );
+    }
+    good
+}
+
+fn limits(limits: &crate::config::Limits) -> String {
+    let rate = match limits.rate {
+        Rate::Unlimited => "unlimited".to_owned(),
+        rate @ Rate::Every(_) => units::rate(rate),
+    };
+    format!("{rate} x{}", limits.connections)
+}
+
+/// The environment variables that a site's secrets need and that are not set.
+pub(super) fn unset(site: &Site) -> Vec<&str> {
+    let login = site.login.as_ref().map(|login| match &login.proof {
+        Proof::Password(secret) | Proof::ApiKey(secret) => secret,
+    });
+    let named = site
+        .cookies
+        .iter()
+        .chain(&site.headers)
+        .map(|(_, secret)| secret);
+    let missing = |secret| match secret {
+        &Secret::Unset { ref variable } => Some(variable.as_str()),
+        Secret::Known(_) => None,
+    };
+    named.chain(login).filter_map(missing).collect()
+}
+
+/// Keys that are understood and checked, but that this version does not act on.
+pub(super) fn notes(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = |site: &Site, key: &str, set: bool| {
+        if set {
+            notes.push(format!(
+                "`{key}` of [sites.{}] is not acted on by this version",
+                site.name
+            ));
+        }
+    };
+    for site in config.sites.values() {
+        note(site, "bandwidth", site.bandwidth.is_some());
+        note(site, "daily", site.daily.is_some());
+        note(site, "cookies_file", site.cookies_file.is_some());
+    }
+    notes
+}

@@ -1,0 +1,272 @@
+//! The command line: clap types, and one file per verb. Results go to standard output, logs and progress to standard
+//! error. The library below never touches the terminal.
+
+mod check;
+mod demo;
+mod failures;
+mod log;
+mod objects;
+mod progress;
+mod run;
+mod show;
+mod sites;
+mod status;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, anyhow};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    archive,
+    clock::Clock,
+    config::{Config, Diagnostic, Job},
+};
+
+/// Exit codes of the contract.
+pub mod exit {
+    /// All done.
+    pub const OK: u8 = 0;
+    /// Done, but some items failed; damage is left; not known.
+    pub const SOME_FAILED: u8 = 1;
+    /// Wrong usage, unknown job or site.
+    pub const USAGE: u8 = 2;
+    /// Stopped before the end: run again to go on.
+    pub const STOPPED: u8 = 3;
+    /// The archive is in use.
+    pub const IN_USE: u8 = 75;
+    /// The configuration, or the archive it names, is wrong.
+    pub const CONFIG: u8 = 78;
+    /// Interrupted.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Keeps what you bookmarked before it disappears.
+#[derive(Debug, Parser)]
+#[command(
+    name = "larder",
+    version,
+    max_term_width = 100,
+    after_help = "Try it without an account or the internet: larder demo"
+)]
+pub struct Cli {
+    /// The configuration
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "LARDER_CONFIG",
+        default_value = "archive.toml"
+    )]
+    config: PathBuf,
+    /// Say more; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Say only what somebody must act on
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// How logs are written
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate configuration, jobs and dialects; print what each job would ask first; no network
+    Check,
+    /// Run jobs once, until their queue is empty or the time comes
+    Run(run::Run),
+    /// Where every job stands; works while another larder runs and when none does
+    Status(status::Status),
+    /// What failed and why
+    Failures(failures::Failures),
+    /// Put what failed back into the queue
+    Retry(failures::Retry),
+    /// An item's record
+    Show(show::Show),
+    /// An object's bytes
+    Cat(objects::Object),
+    /// Where an object lies
+    Path(objects::Object),
+    /// Re-hash every object and report what is damaged
+    Verify(objects::Verify),
+    /// Dialects and sites, their listings and parameters
+    Sites(sites::Sites),
+    /// Archive a small built-in sample site: the whole of larder in ten seconds, no account, no internet
+    Demo(demo::Demo),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Mistakes of the configuration, all of them.
+#[derive(Debug)]
+struct ConfigErrors(Vec<Diagnostic>);
+
+impl std::fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for diagnostic in &self.0 {
+            writeln!(f, "{diagnostic}")?;
+        }
+        let (n, s) = (self.0.len(), if self.0.len() == 1 { "" } else { "s" });
+        write!(f, "{n} mistake{s} in the configuration; nothing was done")
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// A wrong word on the command line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Something that is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unknown(String);
+
+/// Runs one command and returns its exit code.
+pub fn main() -> u8 {
+    let cli = Cli::parse();
+    log::start(cli.verbose, cli.quiet, cli.log_format == LogFormat::Json);
+    match dispatch(cli) {
+        Ok(code) => code,
+        // A reader that has seen enough, such as `head`, is no error.
+        Err(error) if is_closed_pipe(&error) => exit::OK,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "larder: {error:#}");
+            code_of(&error)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+    let config = &cli.config;
+    match cli.command {
+        Command::Check => check::check(config),
+        Command::Run(run) => run.run(config, cli.quiet),
+        Command::Status(status) => status.run(config),
+        Command::Failures(failures) => failures.run(config),
+        Command::Retry(retry) => retry.run(config),
+        Command::Show(show) => show.run(config),
+        Command::Cat(object) => object.cat(config),
+        Command::Path(object) => object.path(config),
+        Command::Verify(verify) => verify.run(config),
+        Command::Sites(sites) => sites.run(config),
+        Command::Demo(demo) => demo.run(cli.quiet),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "larder", &mut io::stdout());
+            Ok(exit::OK)
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if cause.is::<ConfigErrors>() {
+            return exit::CONFIG;
+        }
+        if cause.is::<Usage>() {
+            return exit::USAGE;
+        }
+        match cause.downcast_ref::<archive::Error>() {
+            Some(archive::Error::InUse { .. }) => return exit::IN_USE,
+            Some(archive::Error::Identity(_)) => return exit::CONFIG,
+            _ => {}
+        }
+    }
+    exit::SOME_FAILED
+}
+
+/// Reads the configuration.
+fn load(path: &std::path::Path) -> anyhow::Result<Config> {
+    Config::load(path).map_err(|errors| ConfigErrors(errors).into())
+}
+
+/// The job called `name`.
+fn job<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Arc<Job>> {
+    config.job(name).ok_or_else(|| {
+        let names = config.jobs.iter().map(|job| job.name.as_str());
+        Usage(format!(
+            "there is no job `{name}`{}",
+            crate::config::reader::suggest(name, names)
+        ))
+        .into()
+    })
+}
+
+/// Refuses the name of a job that neither the configuration nor the database knows.
+fn known_job(
+    config: &Config,
+    reader: Option<&crate::store::Reader>,
+    name: &str,
+) -> anyhow::Result<()> {
+    let stored = reader
+        .map(crate::store::Reader::jobs)
+        .transpose()?
+        .unwrap_or_default();
+    if stored.iter().any(|row| row.name == name) {
+        return Ok(());
+    }
+    job(config, name).map(|_| ())
+}
+
+/// Opens the database for reading; `None` before the first run.
+fn reader(config: &Config) -> anyhow::Result<Option<crate::store::Reader>> {
+    crate::store::Reader::open(&config.archive.state).context("read the database")
+}
+
+fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    write!(io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print(format_args!(
+        "{}\n",
+        serde_json::to_string_pretty(value).map_err(|e| anyhow!(e))?
+    ))
+}
+
+fn clock() -> Clock {
+    Clock::System
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,388 @@
+//! `larder run`.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{ConfigErrors, Usage, check, clock, exit, job, load, print, progress};
+use crate::{
+    config::{Config, Diagnostics, Job},
+    http::Http,
+    pace::Pace,
+    run::{Active, DryReport, Ended, Runner, dry_run},
+    session::Session,
+    store::{RunCounts, Store},
+    text::{bytes, count, duration, one_line},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// Jobs to run; none: all that are enabled
+    jobs: Vec<String>,
+    /// Stop at this local time, such as 07:30
+    #[arg(long, value_name = "TIME", value_parser = time_of_day)]
+    until: Option<jiff::civil::Time>,
+    /// Walk everything again, ignoring what was walked before
+    #[arg(long)]
+    full: bool,
+    /// Walk and report, and leave nothing behind
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn time_of_day(text: &str) -> Result<jiff::civil::Time, String> {
+    let time = text.parse::<jiff::civil::Time>();
+    time.map_err(|_| "write a time of the day, such as 07:30".to_owned())
+}
+
+impl Run {
+    pub(super) fn run(&self, path: &Path, quiet: bool) -> anyhow::Result<u8> {
+        let config = load(path)?;
+        let jobs = self.select(&config)?;
+        refuse_unset(&config, &jobs)?;
+        for note in check::notes(&config) {
+            tracing::warn!("{note}");
+        }
+        // Every walk of this version is a full one: there is no coverage yet that `--full` could ignore.
+        let _ = self.full;
+        let runtime = runtime()?;
+        if self.dry_run {
+            return runtime.block_on(dry(&config, &jobs, quiet));
+        }
+        let session = Session::open(&config, "run", clock())?;
+        if session.created {
+            tracing::info!(
+                archive.id = session.archive.id(),
+                "Made the archive {}",
+                config.archive.path.display()
+            );
+            if !quiet {
+                print(format_args!(
+                    "Made the archive {}\n  to refuse any other disk in its place, add to [archive]: id = \"{}\"\n",
+                    config.archive.path.display(),
+                    session.archive.id()
+                ))?;
+            }
+        }
+        let finished = runtime.block_on(work(&config, &jobs, session, self.until, quiet))?;
+        if !quiet {
+            print(&finished.summary)?;
+        }
+        Ok(finished.code)
+    }
+
+    fn select(&self, config: &Config) -> anyhow::Result<Vec<Arc<Job>>> {
+        let jobs: Vec<_> = if self.jobs.is_empty() {
+            config
+                .jobs
+                .iter()
+                .filter(|job| job.enabled)
+                .cloned()
+                .collect()
+        } else {
+            self.jobs
+                .iter()
+                .map(|name| job(config, name).cloned())
+                .collect::<anyhow::Result<_>>()?
+        };
+        if jobs.is_empty() {
+            let message = format!(
+                "{} has no enabled job; see archive.example.toml for one",
+                config.path.display()
+            );
+            return Err(Usage(message).into());
+        }
+        Ok(jobs)
+    }
+}
+
+/// A secret whose variable is unset is an error only now that it is needed.
+fn refuse_unset(config: &Config, jobs: &[Arc<Job>]) -> anyhow::Result<()> {
+    let diagnostics = Diagnostics::default();
+    let mut told = std::collections::BTreeSet::new();
+    for job in jobs {
+        for variable in check::unset(&job.site) {
+            if told.insert((job.site.name.clone(), variable)) {
+                let message = format!(
+                    "[sites.{}] needs the environment variable `{variable}`, which is not set",
+                    job.site.name
+                );
+                diagnostics.file(&config.path, message);
+            }
+        }
+    }
+    if diagnostics.is_empty() {
+        Ok(())
+    } else {
+        Err(ConfigErrors(diagnostics.into_vec()).into())
+    }
+}
+
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
+}
+
+/// How a run ended.
+pub(super) struct Finished {
+    pub(super) code: u8,
+    pub(super) summary: String,
+}
+
+/// Runs the jobs in `session` until they have ended or somebody says stop.
+pub(super) async fn work(
+    config: &Config,
+    jobs: &[Arc<Job>],
+    session: Session,
+    until: Option<jiff::civil::Time>,
+    quiet: bool,
+) -> anyhow::Result<Finished> {
+    let stop = CancellationToken::new();
+    let signals = Signals::listen(&stop)?;
+    if let Some(until) = until {
+        stop_at(until, &stop, &signals);
+    }
+    let started = clock().now();
+    let http = Http::new(&config.network)?;
+    let runner = Runner::begin(
+        config,
+        jobs,
+        session.store.clone(),
+        session.archive.clone(),
+        http,
+        stop,
+    )
+    .await?;
+    let reporter = (!quiet).then(|| tokio::spawn(progress::report(runner.clone())));
+    let result = runner.run().await;
+    if let Some(reporter) = reporter {
+        reporter.abort();
+        let _ = reporter.await;
+        progress::clear();
+    }
+    let took = clock().now() - started;
+    let mut summary = String::new();
+    for active in runner.jobs.values() {
+        summary += &summarise(active, &session.store, took);
+    }
+    let state = config.archive.state.clone();
+    let names: Vec<_> = jobs.iter().map(|job| job.name.clone()).collect();
+    let ended: Vec<_> = runner
+        .jobs
+        .values()
+        .filter_map(|active| active.ended())
+        .collect();
+    drop(runner);
+    session.close().await;
+    result?;
+    let code = if ended.contains(&Ended::Stopped) {
+        signals.code()
+    } else if ended.iter().any(|end| matches!(end, Ended::Paused(..))) {
+        exit::STOPPED
+    } else if any_failed(&state, &names)? {
+        exit::SOME_FAILED
+    } else {
+        exit::OK
+    };
+    Ok(Finished { code, summary })
+}
+
+/// Whether anything of these jobs stands as failed.
+fn any_failed(state: &Path, names: &[String]) -> anyhow::Result<bool> {
+    let rows = crate::store::Reader::open(state)?
+        .map(|reader| reader.jobs())
+        .transpose()?
+        .unwrap_or_default();
+    Ok(rows
+        .iter()
+        .any(|row| names.contains(&row.name) && row.failures > 0))
+}
+
+/// What happened to a job this time, by outcome.
+fn summarise(active: &Active, store: &Store, took: i64) -> String {
+    let (now, before) = (store.counts(active.run), active.before);
+    let since = |pick: fn(&RunCounts) -> i64| pick(&now) - pick(&before);
+    let name = &active.job.name;
+    let mut text = match active.ended() {
+        Some(Ended::Done) if now.pages_failed > 0 => {
+            format!(
+                "{name}: not walked to its end, see `larder failures {name}`; took {}\n",
+                duration(took)
+            )
+        }
+        Some(Ended::Done) => format!("{name}: done in {}\n", duration(took)),
+        Some(Ended::Paused(class, message)) => {
+            format!(
+                "{name}: paused ({class}): {}\n  to do: {}\n",
+                one_line(&message),
+                class.advice()
+            )
+        }
+        _ => format!("{name}: stopped before the end; `larder run` goes on from here\n"),
+    };
+    let mut row = |title: &str, parts: &[(i64, &str)]| {
+        let parts: Vec<_> = parts
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, word)| format!("{} {word}", count(*n)))
+            .collect();
+        if !parts.is_empty() {
+            text += &format!("  {title:<6} {}\n", parts.join(", "));
+        }
+    };
+    row(
+        "items",
+        &[
+            (since(|c| c.fresh), "new"),
+            (since(|c| c.changed), "changed"),
+            (since(|c| c.unchanged), "unchanged"),
+            (since(|c| c.filtered), "refused by `where`"),
+            (since(|c| c.gone), "gone upstream"),
+            (since(|c| c.items_failed), "unreadable"),
+        ],
+    );
+    let size = format!("stored ({})", bytes(since(|c| c.bytes)));
+    row(
+        "files",
+        &[
+            (since(|c| c.stored), &size),
+            (since(|c| c.deduplicated), "held already under another item"),
+            (since(|c| c.known), "known"),
+            (now.files_waiting, "left for next time"),
+            (since(|c| c.files_failed), "failed"),
+        ],
+    );
+    if since(|c| c.files_failed) + since(|c| c.items_failed) > 0 {
+        text += &format!("  see `larder failures {name}`\n");
+    }
+    text
+}
+
+async fn dry(config: &Config, jobs: &[Arc<Job>], quiet: bool) -> anyhow::Result<u8> {
+    let stop = CancellationToken::new();
+    let signals = Signals::listen(&stop)?;
+    let (http, pace) = (Http::new(&config.network)?, Pace::new());
+    let mut code = exit::OK;
+    for job in jobs {
+        let bar = progress::pages_bar(&job.name);
+        let show = |report: &DryReport| {
+            bar.set_message(format!("{} pages, {} items", report.pages, report.items))
+        };
+        let result = dry_run(job, &config.network, &http, &pace, &stop, show).await;
+        bar.finish_and_clear();
+        match result {
+            Ok(report) if !quiet => print(dry_text(&job.name, &report))?,
+            Ok(_) => {}
+            Err(failure) => {
+                code = exit::SOME_FAILED;
+                eprint(&format!(
+                    "larder: {}: {} ({})",
+                    job.name, failure.message, failure.class
+                ));
+            }
+        }
+        if stop.is_cancelled() {
+            return Ok(signals.code());
+        }
+    }
+    Ok(code)
+}
+
+fn eprint(line: &str) {
+    use std::io::Write;
+    // A closed standard error is nobody's concern.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn dry_text(name: &str, report: &DryReport) -> String {
+    let number = |n: u64| count(i64::try_from(n).unwrap_or(i64::MAX));
+    let mut text = format!(
+        "{name}: {} pages, {} items, {} files, {} by the site's own account; nothing was kept\n",
+        number(report.pages),
+        number(report.items),
+        number(report.files),
+        bytes(i64::try_from(report.bytes).unwrap_or(i64::MAX))
+    );
+    for (n, words) in [
+        (report.filtered, "refused by `where`"),
+        (report.gone, "gone upstream"),
+        (report.unreadable, "unreadable"),
+    ] {
+        if n > 0 {
+            text += &format!("  {} {words}\n", number(n));
+        }
+    }
+    text
+}
+
+/// Why a run was told to stop.
+#[derive(Clone)]
+struct Signals(Arc<AtomicU8>);
+
+impl Signals {
+    /// Stops at the first SIGINT or SIGTERM; ends the process at the second.
+    fn listen(stop: &CancellationToken) -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let why = Self(Arc::new(AtomicU8::new(exit::STOPPED)));
+        for (kind, code) in [
+            (SignalKind::interrupt(), exit::INTERRUPTED),
+            (SignalKind::terminate(), exit::STOPPED),
+        ] {
+            let mut signals = signal(kind).context("listen for signals")?;
+            let (stop, why) = (stop.clone(), why.clone());
+            tokio::spawn(async move {
+                if signals.recv().await.is_some() {
+                    tracing::warn!(
+                        "Stopping: what is under way is finished first; once more to stop at once"
+                    );
+                    why.0.store(code, Ordering::Relaxed);
+                    stop.cancel();
+                }
+                if signals.recv().await.is_some() {
+                    // Everything committed stays; the rest is taken back at the next start.
+                    std::process::exit(i32::from(code));
+                }
+            });
+        }
+        Ok(why)
+    }
+
+    fn code(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn stop_at(until: jiff::civil::Time, stop: &CancellationToken, why: &Signals) {
+    let now = jiff::Zoned::now();
+    let today = now
+        .date()
+        .to_datetime(until)
+        .to_zoned(now.time_zone().clone());
+    let next = today.ok().and_then(|time| {
+        if time > now {
+            Some(time)
+        } else {
+            time.checked_add(jiff::Span::new().days(1)).ok()
+        }
+    });
+    let wait = next
+        .and_then(|time| time.duration_since(&now).try_into().ok())
+        .unwrap_or(Duration::ZERO);
+    let (stop, why) = (stop.clone(), why.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        tracing::info!("It is {until}: stopping");
+        why.0.store(exit::STOPPED, Ordering::Relaxed);
+        stop.cancel();
+    });
+}

@@ -1,0 +1,182 @@
+//! `larder show`: an item's newest record.
+
+use std::{fmt::Write, path::Path};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use url::Url;
+
+use super::{Unknown, Usage, exit, load, print, print_json, reader};
+use crate::{
+    archive::{Archive, Line, read_line},
+    config::Config,
+    text::{bytes, one_line},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    /// SITE/KIND/ID, such as yande.re/post/1234, or a web address
+    item: String,
+    /// The whole record as JSON, with the site's own reply
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn run(&self, path: &Path) -> anyhow::Result<u8> {
+        let config = load(path)?;
+        let (site, kind, id) = identify(&config, &self.item)?;
+        let name = format!("{site}/{kind}/{id}");
+        let row = reader(&config)?
+            .map(|reader| reader.item(&site, &kind, &id))
+            .transpose()?
+            .flatten();
+        let row = row.ok_or_else(|| Unknown(format!("{name} is not in the archive")))?;
+        let Some(offset) = row.place else {
+            return Err(Unknown(format!(
+                "{name} is known, but its files are still under way"
+            ))
+            .into());
+        };
+        let archive = Archive::open(&config.archive.path, &[])?;
+        let line = read_line(&archive.log_path(), Line { offset })?;
+        let mut record: Value = serde_json::from_str(&line)
+            .with_context(|| format!("the record of {name} is damaged"))?;
+        if self.json {
+            print_json(&record)?;
+        } else {
+            if let Some(why) = row.gone {
+                record["gone"] = why.into();
+            }
+            print(as_text(&record, &archive))?;
+        }
+        Ok(exit::OK)
+    }
+}
+
+/// (site id, kind, id) of what the user typed.
+fn identify(config: &Config, text: &str) -> anyhow::Result<(String, String, String)> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        let url = Url::parse(text)
+            .map_err(|error| Usage(format!("`{text}` is not a web address: {error}")))?;
+        return by_address(config, &url).ok_or_else(|| {
+            let known: Vec<_> = config
+                .sites
+                .values()
+                .map(|site| site.url.as_str())
+                .collect();
+            let known = if known.is_empty() {
+                "no site is configured".to_owned()
+            } else {
+                format!("known sites: {}", known.join(", "))
+            };
+            Usage(format!("`{text}` is not an item of a known site; {known}")).into()
+        });
+    }
+    let parts: Vec<_> = text.splitn(3, '/').collect();
+    let [site, kind, id] = parts[..] else {
+        return Err(Usage(format!("`{text}` is not an item; write SITE/KIND/ID, such as yande.re/post/1234, or a web address")).into());
+    };
+    // A site may be named as in the configuration, or as records name it.
+    let site = config.sites.get(site).map_or(site, |site| site.id.as_str());
+    Ok((site.to_owned(), kind.to_owned(), id.to_owned()))
+}
+
+fn by_address(config: &Config, url: &Url) -> Option<(String, String, String)> {
+    let host = |url: &Url| {
+        url.host_str()
+            .map(|host| host.strip_prefix("www.").unwrap_or(host).to_owned())
+    };
+    let sites = config
+        .sites
+        .values()
+        .filter(|site| host(&site.url) == host(url));
+    for site in sites.filter(|site| {
+        site.url.port_or_known_default() == url.port_or_known_default() || url.port().is_none()
+    }) {
+        let path = url
+            .path()
+            .strip_prefix(site.url.path().trim_end_matches('/'))?;
+        for (kind, pattern) in &site.dialect.kinds {
+            let (before, after) = pattern.split_once("{id}")?;
+            let rest = path
+                .strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(after).or(Some(rest)));
+            let id = rest
+                .and_then(|rest| rest.split('/').next())
+                .filter(|id| !id.is_empty());
+            if let Some(id) = id {
+                return Some((site.id.clone(), kind.clone(), id.to_owned()));
+            }
+        }
+    }
+    None
+}
+
+fn as_text(record: &Value, archive: &Archive) -> String {
+    let word = |key: &str| record.get(key).and_then(Value::as_str).map(one_line);
+    let mut text = format!(
+        "{}/{}/{}  revision {}, seen {}\n",
+        word("site").unwrap_or_default(),
+        word("kind").unwrap_or_default(),
+        word("id").unwrap_or_default(),
+        record["rev"],
+        word("seen").unwrap_or_default()
+    );
+    let mut line = |key: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            let _ = writeln!(text, "  {key:<8} {value}");
+        }
+    };
+    line("gone", word("gone"));
+    line("title", word("title"));
+    line("address", word("url"));
+    let author = record["author"]["name"]
+        .as_str()
+        .or(record["author"]["id"].as_str())
+        .map(one_line);
+    line("author", author);
+    line("created", word("created"));
+    line("updated", word("updated"));
+    let tags = record["tags"].as_array().map(|tags| {
+        tags.iter()
+            .filter_map(Value::as_str)
+            .map(one_line)
+            .collect::<Vec<_>>()
+            .join(" ")
+    });
+    line("tags", tags);
+    line("text", word("text"));
+    let parent = record["parent"]["id"].as_str().map(|id| {
+        format!(
+            "{}/{id}",
+            record["parent"]["kind"].as_str().unwrap_or_default()
+        )
+    });
+    line("parent", parent);
+    for file in record["files"].as_array().into_iter().flatten() {
+        line("file", Some(describe_file(file, archive)));
+    }
+    text
+}
+
+fn describe_file(file: &Value, archive: &Archive) -> String {
+    let role = one_line(file["role"].as_str().unwrap_or_default());
+    let Some(digest) = file["sha256"].as_str().and_then(|text| text.parse().ok()) else {
+        return format!(
+            "{role}  missing: {}",
+            one_line(file["missing"].as_str().unwrap_or("unknown"))
+        );
+    };
+    let mut words = vec![role];
+    words.extend(file["type"].as_str().map(one_line));
+    words.extend(file["bytes"].as_i64().map(bytes));
+    if let (Some(width), Some(height)) = (file["width"].as_u64(), file["height"].as_u64()) {
+        words.push(format!("{width}x{height}"));
+    }
+    format!(
+        "{}\n           {}",
+        words.join("  "),
+        archive.objects.path(&digest).display()
+    )
+}

@@ -1,0 +1,185 @@
+//! The status as a table that fits 80 columns, with what waits, why, and what to do about it.
+
+use std::fmt::{self, Write};
+
+use super::{JobStatus, State, Status};
+use crate::{
+    class::Class,
+    clock::Millis,
+    text::{bytes, count, duration, local_time, one_line},
+};
+
+/// Columns of the table.
+const WIDTH: usize = 80;
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = &self.totals;
+        writeln!(f, "archive {}", self.path.display())?;
+        writeln!(
+            f,
+            "  {} items, {} objects, {}, {} records",
+            count(t.items),
+            count(t.objects),
+            bytes(t.bytes),
+            count(t.records)
+        )?;
+        match &self.holder {
+            Some(holder) => writeln!(f, "  larder {holder} is at work")?,
+            None => writeln!(f, "  no larder is at work")?,
+        }
+        if self.jobs.is_empty() {
+            return writeln!(
+                f,
+                "\nThere are no jobs yet: write one into the configuration, then `larder check`."
+            );
+        }
+        let name = self
+            .jobs
+            .iter()
+            .map(|job| job.name.chars().count())
+            .max()
+            .unwrap_or(4)
+            .clamp(4, 24);
+        writeln!(
+            f,
+            "\n{:<name$}  {:<8} {:>9} {:>9} {:>8} {:>8} {:>10}",
+            "JOB", "STATE", "ITEMS", "FILES", "WAITING", "FAILED", "BYTES"
+        )?;
+        for job in &self.jobs {
+            self.row(f, job, name)?;
+        }
+        Ok(())
+    }
+}
+
+impl Status {
+    fn row(&self, f: &mut fmt::Formatter<'_>, job: &JobStatus, width: usize) -> fmt::Result {
+        let c = &job.counts;
+        let short: String = one_line(&job.name).chars().take(width).collect();
+        writeln!(
+            f,
+            "{short:<width$}  {:<8} {:>9} {:>9} {:>8} {:>8} {:>10}",
+            job.state.word(),
+            count(c.seen),
+            count(c.stored + c.deduplicated + c.known),
+            count(c.files_waiting),
+            count(job.failures),
+            bytes(c.bytes)
+        )?;
+        for line in self.remarks(job) {
+            for line in wrap(&line, WIDTH - 2) {
+                writeln!(f, "  {line}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a person should know of this job, and do.
+    fn remarks(&self, job: &JobStatus) -> Vec<String> {
+        let mut lines = Vec::new();
+        let message = job.message.as_deref().map(one_line).unwrap_or_default();
+        match job.state {
+            State::Idle if job.last.is_none() => {
+                lines.push(format!("never run: `larder run {}`", job.name))
+            }
+            State::Idle | State::Done => lines.extend(self.last(job)),
+            State::Queued => lines.push(format!(
+                "interrupted; `larder run {}` goes on where it was",
+                job.name
+            )),
+            State::Running => lines.push(progress(job)),
+            State::Waiting => {
+                let until = job
+                    .until
+                    .map_or_else(String::new, |until| self.until(until));
+                lines.push(format!("waits{until}: {message}"));
+            }
+            State::Paused => {
+                let reason = job.reason.as_deref().unwrap_or("user");
+                let advice = reason.parse::<Class>().map_or("", Class::advice);
+                lines.push(format!("paused ({reason}): {message}"));
+                if !advice.is_empty() {
+                    lines.push(format!("to do: {advice}"));
+                }
+            }
+            State::Failed => {
+                lines.extend(self.last(job));
+                lines.push(format!("the listing was not walked to its end: see `larder failures {}`; the next run tries again", job.name));
+            }
+            State::Orphaned => {
+                lines.push("not in the configuration any more; what it archived stays".to_owned())
+            }
+        }
+        if job.failures > 0 && job.state != State::Failed {
+            lines.push(format!(
+                "{} failed: see `larder failures {}`",
+                count(job.failures),
+                job.name
+            ));
+        }
+        lines
+    }
+
+    fn last(&self, job: &JobStatus) -> Option<String> {
+        let (started, ended, _) = job.last.as_ref()?;
+        let c = &job.counts;
+        let took = duration(ended.unwrap_or(self.now) - started);
+        let mut line = format!(
+            "last run {}, took {took}: {} new",
+            local_time(*started),
+            count(c.fresh)
+        );
+        for (number, word) in [
+            (c.changed, "changed"),
+            (c.unchanged, "unchanged"),
+            (c.filtered, "filtered"),
+            (c.gone, "gone"),
+        ] {
+            if number > 0 {
+                let _ = write!(line, ", {} {word}", count(number));
+            }
+        }
+        Some(line)
+    }
+
+    fn until(&self, until: Millis) -> String {
+        format!(
+            " until {} ({})",
+            local_time(until),
+            duration(until - self.now)
+        )
+    }
+}
+
+fn progress(job: &JobStatus) -> String {
+    let c = &job.counts;
+    let mut line = format!("{} pages", count(c.pages_done));
+    if let Some(total) = job.total {
+        let _ = write!(line, ", {} of {} items", count(c.seen), count(total));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a rate for people")]
+    let rate = bytes(job.rate.1 as i64);
+    let _ = write!(line, ", {:.1} files/s, {rate}/s", job.rate.0);
+    if let Some(eta) = job.eta_s {
+        let _ = write!(line, ", about {} left", duration(eta * 1000));
+    }
+    line
+}
+
+/// Breaks a line at spaces.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is one");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(format!("  {word}"));
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
