@@ -101,6 +101,11 @@ async fn download(
             staged = write(&context.archive, staged, std::mem::take(&mut gathered)).await?;
         }
     }
+    let _storing = context
+        .storing
+        .acquire()
+        .await
+        .map_err(|_| Failure::new(Class::Storage, "larder is stopping"))?;
     asked();
     let archive = context.archive.clone();
     let putting = tokio::task::spawn_blocking(move || {

@@ -84,6 +84,12 @@ fn limits(limits: &crate::config::Limits) -> String {
 
 /// The environment variables that a site's secrets need and that are not set.
 pub(super) fn unset(site: &Site) -> Vec<&str> {
+    fn missing(secret: &Secret) -> Option<&str> {
+        match secret {
+            Secret::Unset { variable } => Some(variable.as_str()),
+            Secret::Known(_) => None,
+        }
+    }
     let login = site.login.as_ref().map(|login| match &login.proof {
         Proof::Password(secret) | Proof::ApiKey(secret) => secret,
     });
@@ -92,10 +98,6 @@ pub(super) fn unset(site: &Site) -> Vec<&str> {
         .iter()
         .chain(&site.headers)
         .map(|(_, secret)| secret);
-    let missing = |secret| match secret {
-        &Secret::Unset { ref variable } => Some(variable.as_str()),
-        Secret::Known(_) => None,
-    };
     named.chain(login).filter_map(missing).collect()
 }
 

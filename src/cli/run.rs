@@ -126,8 +126,12 @@ fn refuse_unset(config: &Config, jobs: &[Arc<Job>]) -> anyhow::Result<()> {
     }
 }
 
+/// Threads for hashing, files and parsing: what is stored, read and looked up at once, and few more.
+const BLOCKING_THREADS: usize = 24;
+
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
         .context("start the runtime")
@@ -276,7 +280,7 @@ async fn dry(config: &Config, jobs: &[Arc<Job>], quiet: bool) -> anyhow::Result<
     for job in jobs {
         let bar = progress::pages_bar(&job.name);
         let show = |report: &DryReport| {
-            bar.set_message(format!("{} pages, {} items", report.pages, report.items))
+            bar.set_message(format!("{} pages, {} items", report.pages, report.items));
         };
         let result = dry_run(job, &config.network, &http, &pace, &stop, show).await;
         bar.finish_and_clear();

@@ -410,6 +410,7 @@ impl<'a> Table<'a> {
     }
 
     /// The place of this table in messages.
+    #[must_use]
     pub fn named(mut self, place: impl Into<String>) -> Self {
         self.place = place.into();
         self

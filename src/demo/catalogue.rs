@@ -98,9 +98,9 @@ impl Catalogue {
         let mut dice = Dice::new(SEED);
         for index in 0..POSTS {
             if index % REPEAT_EVERY == REPEAT_EVERY - 1 {
-                made.repeat(index, &mut dice)
+                made.repeat(index, &mut dice);
             } else {
-                made.paint(index, &mut dice)
+                made.paint(index, &mut dice);
             }
         }
         talk::add(&mut made, &mut dice);

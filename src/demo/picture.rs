@@ -102,9 +102,9 @@ impl Scene {
             let x = dice.float(2.0, w - 3.0);
             let (foot, tall) = (ridge[x as usize] + 2.0, h * dice.float(0.12, 0.26));
             if self.birch {
-                self.birch(&mut canvas, x, foot, tall)
+                self.birch(&mut canvas, x, foot, tall);
             } else {
-                self.pine(&mut canvas, x, foot, tall)
+                self.pine(&mut canvas, x, foot, tall);
             }
         }
         canvas.png()

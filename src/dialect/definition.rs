@@ -221,7 +221,7 @@ impl Catalog {
     /// Adds a user's dialect; one with a built-in's name replaces it.
     pub fn add(&mut self, source: &Source, diagnostics: &Diagnostics) {
         let before = diagnostics.len();
-        let dialect = Table::parse(source, diagnostics, read_dialect).flatten();
+        let dialect = Table::parse(source, diagnostics, read_dialect);
         if let Some(dialect) = dialect.filter(|_| diagnostics.len() == before) {
             self.dialects
                 .insert(dialect.name.clone(), Arc::new(dialect));
@@ -252,11 +252,11 @@ impl Catalog {
     }
 }
 
-fn read_dialect(table: Table<'_>) -> Option<Dialect> {
-    if let Some(node) = table.need("format") {
-        if node.int().is_some_and(|format| format != 1) {
-            node.error("this larder reads format 1");
-        }
+fn read_dialect(table: Table<'_>) -> Dialect {
+    if let Some(node) = table.need("format")
+        && node.int().is_some_and(|format| format != 1)
+    {
+        node.error("this larder reads format 1");
     }
     let name = table
         .need("name")
@@ -330,7 +330,7 @@ fn read_dialect(table: Table<'_>) -> Option<Dialect> {
         }
     }
     table.finish();
-    Some(Dialect {
+    Dialect {
         name,
         about,
         limits: limits.unwrap_or_default(),
@@ -339,7 +339,7 @@ fn read_dialect(table: Table<'_>) -> Option<Dialect> {
         presets,
         kinds,
         single,
-    })
+    }
 }
 
 /// Every `with` must lead to an endpoint of the same dialect.

@@ -16,7 +16,7 @@ use jaq_core::{
 use jaq_json::Val;
 
 /// Outputs of one filter on one input: a page of this many entries is not a page.
-pub const MAX_OUTPUTS: usize = 400_000;
+pub(super) const MAX_OUTPUTS: usize = 400_000;
 /// How long one filter may work on one page.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -77,7 +77,7 @@ impl Filter {
         let compiled = Compiler::default()
             .with_funs(funs)
             .compile(modules)
-            .map_err(|errors| explain_compile(errors))?;
+            .map_err(explain_compile)?;
         Ok(Self {
             text: text.to_owned(),
             compiled,
@@ -205,7 +205,10 @@ fn explain_load(text: &str, errors: Vec<(File<&str, ()>, jaq_core::load::Error<&
     format!("not a jq filter: {}", all.join("; "))
 }
 
-fn explain_compile(errors: Vec<(File<&str, ()>, Vec<jaq_core::compile::Error<&str>>)>) -> String {
+/// What the compiler could not find, by file.
+type Undefined<'a> = Vec<(File<&'a str, ()>, Vec<jaq_core::compile::Error<&'a str>>)>;
+
+fn explain_compile(errors: Undefined<'_>) -> String {
     let all: Vec<_> = errors
         .into_iter()
         .flat_map(|(_, list)| list)

@@ -6,15 +6,15 @@
 use jaq_json::{Val, read};
 
 /// Nesting of arrays and objects.
-pub const MAX_DEPTH: usize = 128;
+pub(super) const MAX_DEPTH: usize = 128;
 /// Values of one page.
-pub const MAX_VALUES: usize = 400_000;
+pub(super) const MAX_VALUES: usize = 400_000;
 
 /// Reads one JSON value.
 ///
 /// # Errors
 /// A bound that was crossed, or where the text stops being JSON.
-pub fn read(body: &[u8]) -> Result<Val, String> {
+pub(super) fn read(body: &[u8]) -> Result<Val, String> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     bound(body)?;
     read::parse_single(body).map_err(|error| format!("not JSON: {error}"))

@@ -22,14 +22,14 @@ pub struct Request {
 
 /// A compiled request template.
 #[derive(Debug)]
-pub struct Template {
+pub(super) struct Template {
     path: String,
     /// Repeated parameters: query name to the variable that holds a list.
     repeated: BTreeMap<String, String>,
 }
 
 /// Variables of a template: names to JSON scalars; null means undefined.
-pub type Variables = Map<String, Value>;
+pub(super) type Variables = Map<String, Value>;
 
 struct Scalars<'a>(&'a Variables);
 
@@ -60,7 +60,7 @@ impl Template {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn compile(path: &str, repeated: BTreeMap<String, String>) -> Result<Self, String> {
+    pub(super) fn compile(path: &str, repeated: BTreeMap<String, String>) -> Result<Self, String> {
         if !path.starts_with('/') {
             return Err(format!(
                 "`{path}` must begin with `/`; it is appended to the site's url"
@@ -75,7 +75,7 @@ impl Template {
     }
 
     /// Every variable the template asks for.
-    pub fn variables(&self) -> Vec<String> {
+    pub(super) fn variables(&self) -> Vec<String> {
         let template = UriTemplateStr::new(&self.path);
         let mut names: Vec<_> = template
             .map(|t| t.variables().map(|name| name.as_str().to_owned()).collect())
@@ -88,7 +88,7 @@ impl Template {
     ///
     /// # Errors
     /// When the result is not a URL.
-    pub fn expand(&self, base: &Url, variables: &Variables) -> Result<Request, String> {
+    pub(super) fn expand(&self, base: &Url, variables: &Variables) -> Result<Request, String> {
         let template = UriTemplateStr::new(&self.path).map_err(|error| error.to_string())?;
         let path = template
             .expand::<UriSpec, _>(&Scalars(variables))
@@ -113,7 +113,7 @@ impl Template {
 ///
 /// # Errors
 /// When it is not an object.
-pub fn variables_of(value: &Val) -> Result<Variables, String> {
+pub(super) fn variables_of(value: &Val) -> Result<Variables, String> {
     match serde_json::from_slice(value.to_string().as_bytes()) {
         Ok(Value::Object(map)) => Ok(map),
         _ => Err(format!("expected an object of variables, found {value}")),
@@ -121,7 +121,7 @@ pub fn variables_of(value: &Val) -> Result<Variables, String> {
 }
 
 /// Plain JSON as a filter's input.
-pub fn val_of(value: &Value) -> Val {
+pub(super) fn val_of(value: &Value) -> Val {
     match value {
         Value::Null => Val::Null,
         Value::Bool(value) => Val::Bool(*value),

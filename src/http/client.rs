@@ -348,6 +348,10 @@ fn essence(response: &Response) -> Option<String> {
     (!essence.is_empty()).then_some(essence)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a date in a header is compared with the system's clock, nothing else"
+)]
 fn wait(response: &Response) -> Option<Duration> {
     retry_after::parse(&text(response, RETRY_AFTER)?, SystemTime::now())
 }

@@ -44,10 +44,14 @@ pub struct Context {
     pub network: Network,
     /// Replies parsed at once: jq needs many times a page's bytes.
     pub readers: Semaphore,
+    /// Files stored at once: a slow disk holds up the downloads instead of filling the memory.
+    pub storing: Semaphore,
 }
 
 /// Replies parsed at once.
 const READERS: usize = 2;
+/// Files stored at once: enough syncs side by side that a disk works at its best.
+const STORING: usize = 16;
 /// How often requests of other processes are looked for.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often claims are renewed, in looks.
@@ -160,6 +164,7 @@ impl Runner {
                 pace: Pace::new(),
                 network: config.network.clone(),
                 readers: Semaphore::new(READERS),
+                storing: Semaphore::new(STORING),
             },
             jobs: active,
             lanes: Mutex::default(),
@@ -284,7 +289,7 @@ impl Runner {
         if asked.ok().flatten() == Some(true) {
             self.context
                 .store
-                .write("do what was asked", |group| group.take_requests())
+                .write("do what was asked", take_requests)
                 .await?;
             self.wake_all();
         }
@@ -425,6 +430,11 @@ impl Runner {
             .get_or_insert(error);
         self.ended.notify_one();
     }
+}
+
+/// For any group: a closure here would look redundant, the method alone is tied to one lifetime.
+fn take_requests(group: &mut store::Group<'_>) -> Result<usize, store::Error> {
+    group.take_requests()
 }
 
 /// What the store must know of a job.

@@ -217,14 +217,8 @@ fn of_row(row: JobRow, config: &Config, held: bool, hosts: &[HostRow], now: Mill
                 .filter(|_| job.message.as_deref() != Some("trying again after a failure"));
         }
         State::Failed => {
-            job.reason = Some(
-                if row.walk_class.as_deref() == Some("loop") {
-                    "loop"
-                } else {
-                    "listing"
-                }
-                .to_owned(),
-            )
+            let word = row.walk_class.as_deref().filter(|class| *class == "loop");
+            job.reason = Some(word.unwrap_or("listing").to_owned());
         }
         _ => {}
     }

@@ -81,7 +81,7 @@ impl Status {
         let message = job.message.as_deref().map(one_line).unwrap_or_default();
         match job.state {
             State::Idle if job.last.is_none() => {
-                lines.push(format!("never run: `larder run {}`", job.name))
+                lines.push(format!("never run: `larder run {}`", job.name));
             }
             State::Idle | State::Done => lines.extend(self.last(job)),
             State::Queued => lines.push(format!(
@@ -108,7 +108,7 @@ impl Status {
                 lines.push(format!("the listing was not walked to its end: see `larder failures {}`; the next run tries again", job.name));
             }
             State::Orphaned => {
-                lines.push("not in the configuration any more; what it archived stays".to_owned())
+                lines.push("not in the configuration any more; what it archived stays".to_owned());
             }
         }
         if job.failures > 0 && job.state != State::Failed {

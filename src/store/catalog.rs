@@ -394,18 +394,12 @@ fn finish(
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     // While a file is missing its draft stays, so that a later success finds all that was known.
     let keep = files.iter().any(|file| file.sha256.is_none()) && item.gone.is_none();
-    if !keep {
-        group
-            .db
-            .prepare_cached("UPDATE items SET draft = NULL WHERE id = ? AND draft IS NOT NULL")?
-            .execute([id])?;
-    } else {
-        let draft = serde_json::to_string(item).map_err(|e| Error::Damaged(e.to_string()))?;
-        group
-            .db
-            .prepare_cached("UPDATE items SET draft = ? WHERE id = ?")?
-            .execute((draft, id))?;
-    }
+    let draft = keep.then(|| serde_json::to_string(item)).transpose();
+    let draft = draft.map_err(|e| Error::Damaged(e.to_string()))?;
+    group
+        .db
+        .prepare_cached("UPDATE items SET draft = ?2 WHERE id = ?1 AND draft IS NOT ?2")?
+        .execute((id, draft))?;
     if known == Some(digest) {
         group.changes.run(run).unchanged += i64::from(count);
         return Ok(());

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How long a claim holds unless it is renewed.
-pub const LEASE: Millis = 60_000;
+pub(super) const LEASE: Millis = 60_000;
 
 /// A claim on one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
