@@ -156,6 +156,14 @@ impl Class {
     }
 }
 
+/// What a person can do about a paused job: `reason` is a class, or a word of the archive's own.
+pub fn advice_on(reason: &str) -> &'static str {
+    match reason {
+        "disk_full" => "make room on the archive's disk, then run again",
+        reason => reason.parse().map_or("", Class::advice),
+    }
+}
+
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())

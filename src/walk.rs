@@ -56,17 +56,31 @@ pub fn first_page(job: &Job) -> PageTask {
     }
 }
 
+/// Entries to ask for: the dialect's size or the site's, and no more than a job wants at all.
+pub fn limit(job: &Job, endpoint: &Endpoint, task: &PageTask) -> Option<u32> {
+    let paging = endpoint.paging(&task.params);
+    let limit = paging.limit(job.site.page_size)?;
+    let most = job
+        .max_items
+        .filter(|_| task.depth == 0 && paging.max.is_some());
+    let most = most
+        .and_then(|most| u32::try_from(most).ok())
+        .unwrap_or(u32::MAX);
+    Some(limit.min(most).max(1))
+}
+
 /// The request for a page with everything secret attached, or `None` when the dialect knows that nothing can be left.
 ///
 /// # Errors
 /// When a filter fails or a secret is unset.
 pub fn outgoing(
-    site: &Site,
+    job: &Job,
     endpoint: &Endpoint,
     task: &PageTask,
 ) -> Result<Option<Outgoing>, Failure> {
+    let site = &job.site;
     let request = endpoint
-        .request(site, &task.params, &task.at)
+        .request(site, &task.params, &task.at, limit(job, endpoint, task))
         .map_err(|error| Failure::new(Class::Dialect, error))?;
     let Some(request) = request else {
         return Ok(None);
@@ -95,7 +109,7 @@ pub async fn walk(
 ) -> Result<Walked, Failure> {
     let site = &job.site;
     let endpoint = endpoint(site, &task)?.clone();
-    let Some(out) = outgoing(site, &endpoint, &task)? else {
+    let Some(out) = outgoing(job, &endpoint, &task)? else {
         asked();
         return commit(context, job, lease, task, None).await;
     };
@@ -229,7 +243,7 @@ async fn commit(
         task,
     };
     if let Some(page) = page {
-        let limit = endpoint.paging(&commit.task.params).limit(site.page_size);
+        let limit = limit(job, endpoint, &commit.task);
         commit.step =
             endpoint
                 .paging(&commit.task.params)
@@ -252,14 +266,14 @@ async fn commit(
 
 /// Sorts one entry: wanted, refused by `where`, or unreadable.
 fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet<HostKey>) {
-    let (item, value) = match entry {
-        Entry::Good(item, value) => (item, value),
+    let item = match entry {
+        Entry::Good(item) => item,
         Entry::Bad { raw, message } => return commit.bad.push((raw, message)),
     };
     if commit.task.depth == 0
         && let Some(predicate) = &job.filter
     {
-        match predicate.wants(&value) {
+        match predicate.wants(&item) {
             Ok(true) => {}
             Ok(false) => {
                 commit.filtered += 1;

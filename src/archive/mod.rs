@@ -22,6 +22,8 @@ pub use record::{FileState, Record, record_digest};
 pub use records::{Line, RecordLog, read_line};
 pub use verify::{Damage, Verified, verify};
 
+use crate::config::MinFree;
+
 /// What can go wrong with the archive itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -185,6 +187,25 @@ impl Archive {
     /// The record log under way.
     pub fn log_path(&self) -> PathBuf {
         self.root.join("records/current.jsonl")
+    }
+
+    /// Why nothing more may be fetched, when the disk has less room than `min_free`. What cannot be told is no reason.
+    pub fn short_of_room(&self, min_free: MinFree) -> Option<String> {
+        const DEFAULT: u64 = 1 << 30;
+        let stat = rustix::fs::statvfs(&self.root).ok()?;
+        let (free, size) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
+        let least = match min_free {
+            MinFree::Default => DEFAULT.max(size / 50),
+            MinFree::Bytes(bytes) => bytes,
+        };
+        let words = |n: u64| crate::text::bytes(i64::try_from(n).unwrap_or(i64::MAX));
+        (free < least).then(|| {
+            format!(
+                "only {} are free on the archive's disk; `min_free` asks for {}",
+                words(free),
+                words(least)
+            )
+        })
     }
 
     /// Removes what an earlier larder left in `staging/`. Call only with the lock held. Returns how many files.

@@ -6,6 +6,7 @@ use super::{exit, load, print};
 use crate::{
     config::{Config, Job, Proof, Rate, Schedule, Secret, Site, units},
     http::redact,
+    walk,
 };
 
 pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
@@ -34,9 +35,9 @@ fn describe(text: &mut String, job: &Job) -> bool {
         "{}  {} of {}{off}",
         job.name, job.listing.name, site.name
     );
-    let request = job
-        .listing
-        .request(site, &job.params, &job.listing.paging(&job.params).start());
+    let first = walk::first_page(job);
+    let limit = walk::limit(job, &job.listing, &first);
+    let request = job.listing.request(site, &job.params, &first.at, limit);
     let good = match request {
         Ok(Some(request)) => {
             let _ = writeln!(text, "  asks first  GET {}", redact(&request.url));
@@ -53,7 +54,7 @@ fn describe(text: &mut String, job: &Job) -> bool {
     };
     let _ = writeln!(
         text,
-        "  politely    {} pages, {} files",
+        "  politely    pages {}; files {}",
         limits(&site.api),
         limits(&site.media)
     );
@@ -79,7 +80,7 @@ fn limits(limits: &crate::config::Limits) -> String {
         Rate::Unlimited => "unlimited".to_owned(),
         rate @ Rate::Every(_) => units::rate(rate),
     };
-    format!("{rate} x{}", limits.connections)
+    format!("{rate}, {} at once", limits.connections)
 }
 
 /// The environment variables that a site's secrets need and that are not set.
@@ -104,18 +105,33 @@ pub(super) fn unset(site: &Site) -> Vec<&str> {
 /// Keys that are understood and checked, but that this version does not act on.
 pub(super) fn notes(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
-    let mut note = |site: &Site, key: &str, set: bool| {
-        if set {
+    for site in config.sites.values() {
+        let keys = [
+            ("bandwidth", site.bandwidth.is_some()),
+            ("daily", site.daily.is_some()),
+            ("cookies_file", site.cookies_file.is_some()),
+        ];
+        for (key, _) in keys.iter().filter(|(_, set)| *set) {
             notes.push(format!(
                 "`{key}` of [sites.{}] is not acted on by this version",
                 site.name
             ));
         }
+    }
+    let scheduled = |job: &&std::sync::Arc<Job>| {
+        job.schedule != Schedule::Manual || job.window.is_some() || job.full_every.is_some()
     };
-    for site in config.sites.values() {
-        note(site, "bandwidth", site.bandwidth.is_some());
-        note(site, "daily", site.daily.is_some());
-        note(site, "cookies_file", site.cookies_file.is_some());
+    let names: Vec<_> = config
+        .jobs
+        .iter()
+        .filter(scheduled)
+        .map(|job| job.name.as_str())
+        .collect();
+    if !names.is_empty() {
+        notes.push(format!(
+            "`every`, `cron`, `window` and `full_every` are for the daemon, which this version does not have: {}",
+            names.join(", ")
+        ));
     }
     notes
 }

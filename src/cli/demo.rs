@@ -1,6 +1,6 @@
 //! `larder demo`: the whole of larder in ten seconds, on a sample site inside this process.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf};
 
 use anyhow::Context as _;
 
@@ -93,20 +93,26 @@ with = ["comments", "notes", "pools"]
         Ok(path)
     }
 
+    /// Three commands that work as they are printed, whichever way this one was started.
     fn next_steps(&self, path: &std::path::Path) -> String {
-        let config = Arc::<str>::from(path.display().to_string());
+        let larder = std::env::args()
+            .next()
+            .unwrap_or_else(|| "larder".to_owned());
+        let (path, dir) = (path.display(), self.dir.display());
         format!(
-            "Try next:\n  \
-             larder -c {config} failures            # the one file that the site has lost\n  \
-             larder -c {config} show demo/post/1001 # what is known of a post, and where its picture lies\n  \
-             larder demo --dir {dir}                # again: nothing is fetched twice\n",
-            dir = self.dir.display()
+            "Try next:\n\n    \
+             # the one file that the site has lost\n    \
+             {larder} -c {path} failures\n\n    \
+             # what is known of a post, and where its picture lies\n    \
+             {larder} -c {path} show demo/post/1001\n\n    \
+             # all of it again: nothing is fetched twice\n    \
+             {larder} demo --dir {dir}\n"
         )
     }
 }
 
 /// The first line of the demo's configuration.
-const HEAD: &str = "# Written by `larder demo`, each time anew.";
+const HEAD: &str = "# Written by `larder demo`, each time anew: its sample site only runs as long as that command.";
 
 fn moral(files: u64) -> &'static str {
     if files == 0 {

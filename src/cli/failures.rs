@@ -167,6 +167,10 @@ impl Retry {
             retried
         })?;
         drop(lock);
+        if retried == store::Retried::default() {
+            print("Nothing to put back: nothing has failed.\n")?;
+            return Ok(exit::OK);
+        }
         let s = if retried.ready == 1 { "" } else { "s" };
         print(format_args!(
             "{} task{s} put back: `larder run` takes them.\n",

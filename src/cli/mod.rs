@@ -25,6 +25,7 @@ use crate::{
     archive,
     clock::Clock,
     config::{Config, Diagnostic, Job},
+    session, store,
 };
 
 /// Exit codes of the contract.
@@ -59,21 +60,23 @@ pub struct Cli {
         short,
         long,
         global = true,
+        help_heading = "For every command",
         value_name = "FILE",
         env = "LARDER_CONFIG",
         default_value = "archive.toml"
     )]
     config: PathBuf,
     /// Say more; twice: everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, help_heading = "For every command", action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// Say only what somebody must act on
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "For every command")]
     quiet: bool,
     /// How logs are written
     #[arg(
         long,
         global = true,
+        help_heading = "For every command",
         value_enum,
         default_value = "text",
         value_name = "FORMAT"
@@ -198,13 +201,33 @@ fn code_of(error: &anyhow::Error) -> u8 {
         if cause.is::<Usage>() {
             return exit::USAGE;
         }
-        match cause.downcast_ref::<archive::Error>() {
-            Some(archive::Error::InUse { .. }) => return exit::IN_USE,
-            Some(archive::Error::Identity(_)) => return exit::CONFIG,
-            _ => {}
+        if let Some(code) = archive_code(cause) {
+            return code;
         }
     }
     exit::SOME_FAILED
+}
+
+/// The code of an error of the archive or its database, however it is wrapped: transparent errors are not in the chain.
+fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    let of_archive = |error: &archive::Error| match error {
+        archive::Error::InUse { .. } => Some(exit::IN_USE),
+        archive::Error::Identity(_) => Some(exit::CONFIG),
+        archive::Error::Io { .. } => None,
+    };
+    let of_store = |error: &store::Error| match error {
+        store::Error::Archive(error) => of_archive(error),
+        store::Error::Newer { .. } | store::Error::Damaged(_) => Some(exit::CONFIG),
+        store::Error::Database { .. } | store::Error::Stopped(_) => None,
+    };
+    if let Some(error) = error.downcast_ref::<session::Error>() {
+        return match error {
+            session::Error::Archive(error) => of_archive(error),
+            session::Error::Store(error) => of_store(error),
+        };
+    }
+    let archive = error.downcast_ref::<archive::Error>().and_then(of_archive);
+    archive.or_else(|| error.downcast_ref::<store::Error>().and_then(of_store))
 }
 
 /// Reads the configuration.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ConfigErrors, Usage, check, clock, exit, job, load, print, progress};
 use crate::{
+    class::advice_on,
     config::{Config, Diagnostics, Job},
     http::Http,
     pace::Pace,
@@ -58,19 +59,12 @@ impl Run {
             return runtime.block_on(dry(&config, &jobs, quiet));
         }
         let session = Session::open(&config, "run", clock())?;
-        if session.created {
-            tracing::info!(
-                archive.id = session.archive.id(),
-                "Made the archive {}",
-                config.archive.path.display()
-            );
-            if !quiet {
-                print(format_args!(
-                    "Made the archive {}\n  to refuse any other disk in its place, add to [archive]: id = \"{}\"\n",
-                    config.archive.path.display(),
-                    session.archive.id()
-                ))?;
-            }
+        if session.created && !quiet {
+            print(format_args!(
+                "Made the archive {}\n  to refuse any other disk in its place, add to [archive]: id = \"{}\"\n",
+                config.archive.path.display(),
+                session.archive.id()
+            ))?;
         }
         let finished = runtime.block_on(work(&config, &jobs, session, self.until, quiet))?;
         if !quiet {
@@ -94,10 +88,17 @@ impl Run {
                 .collect::<anyhow::Result<_>>()?
         };
         if jobs.is_empty() {
-            let message = format!(
-                "{} has no enabled job; see archive.example.toml for one",
-                config.path.display()
-            );
+            let path = config.path.display();
+            let message = match config.jobs.first() {
+                None => format!(
+                    "{path} has no job yet; write one: [[jobs]] with a name, a site, a listing and its params"
+                ),
+                Some(first) => format!(
+                    "none of the {} jobs of {path} is enabled; name one: `larder run {}`",
+                    config.jobs.len(),
+                    first.name
+                ),
+            };
             return Err(Usage(message).into());
         }
         Ok(jobs)
@@ -191,7 +192,7 @@ pub(super) async fn work(
     result?;
     let code = if ended.contains(&Ended::Stopped) {
         signals.code()
-    } else if ended.iter().any(|end| matches!(end, Ended::Paused(..))) {
+    } else if ended.iter().any(|end| matches!(end, Ended::Paused { .. })) {
         exit::STOPPED
     } else if any_failed(&state, &names)? {
         exit::SOME_FAILED
@@ -225,11 +226,11 @@ fn summarise(active: &Active, store: &Store, took: i64) -> String {
             )
         }
         Some(Ended::Done) => format!("{name}: done in {}\n", duration(took)),
-        Some(Ended::Paused(class, message)) => {
+        Some(Ended::Paused { reason, message }) => {
             format!(
-                "{name}: paused ({class}): {}\n  to do: {}\n",
+                "{name}: paused ({reason}): {}\n  to do: {}\n",
                 one_line(&message),
-                class.advice()
+                advice_on(reason)
             )
         }
         _ => format!("{name}: stopped before the end; `larder run` goes on from here\n"),
@@ -310,11 +311,13 @@ fn eprint(line: &str) {
 
 fn dry_text(name: &str, report: &DryReport) -> String {
     let number = |n: u64| count(i64::try_from(n).unwrap_or(i64::MAX));
+    let things =
+        |n: u64, word: &str| format!("{} {word}{}", number(n), if n == 1 { "" } else { "s" });
     let mut text = format!(
-        "{name}: {} pages, {} items, {} files, {} by the site's own account; nothing was kept\n",
-        number(report.pages),
-        number(report.items),
-        number(report.files),
+        "{name}: {}, {}, {}; {} by the site's own account; nothing was kept\n",
+        things(report.pages, "page"),
+        things(report.items, "item"),
+        things(report.files, "file"),
         bytes(i64::try_from(report.bytes).unwrap_or(i64::MAX))
     );
     for (n, words) in [

@@ -27,6 +27,13 @@ impl Show {
         let config = load(path)?;
         let (site, kind, id) = identify(&config, &self.item)?;
         let name = format!("{site}/{kind}/{id}");
+        if !Archive::exists(&config.archive.path) {
+            return Err(Unknown(format!(
+                "there is no archive at {} yet; `larder run` makes it",
+                config.archive.path.display()
+            ))
+            .into());
+        }
         let row = reader(&config)?
             .map(|reader| reader.item(&site, &kind, &id))
             .transpose()?

@@ -38,7 +38,7 @@ pub struct Config {
     pub archive: Archive,
     /// How requests are made.
     pub network: Network,
-    /// The sites that [sites] or a job names, by the name that the user gave.
+    /// The sites that `[sites]` or a job names, by the name that the user gave.
     pub sites: BTreeMap<String, Arc<Site>>,
     /// The jobs, in the order written: first those of the file itself, then those of `include`, by path.
     pub jobs: Vec<Arc<Job>>,

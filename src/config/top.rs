@@ -16,6 +16,17 @@ use super::{
 };
 use crate::dialect::Catalog;
 
+/// What somebody without a configuration needs to know.
+const HELP: &str = "; name another file with `-c`, or write it, such as:
+
+    archive.path = \"archive\"
+    [[jobs]]
+    name = \"landscapes\"
+    site = \"yande.re\"
+    listing = \"posts\"
+    params = { tags = \"landscape rating:s\" }
+";
+
 /// Reads `path` and everything it includes; see [`Config::load`].
 pub(super) fn load(path: &Path) -> Result<Config, Vec<Diagnostic>> {
     let diagnostics = Diagnostics::default();
@@ -23,9 +34,7 @@ pub(super) fn load(path: &Path) -> Result<Config, Vec<Diagnostic>> {
         Ok(text) => Some(Source::new(path, text)),
         Err(error) => {
             let help = match error.kind() {
-                io::ErrorKind::NotFound => {
-                    "; copy archive.example.toml to it, or name another file with `-c`"
-                }
+                io::ErrorKind::NotFound => HELP,
                 _ => "",
             };
             diagnostics.file(path, format!("cannot be read: {error}{help}"));
@@ -363,7 +372,7 @@ command = []
     #[test]
     fn a_missing_file_says_what_to_do() {
         let folder = folder(&[]);
-        assert!(complaints(&folder).1.contains("archive.example.toml"));
+        assert!(complaints(&folder).1.contains("[[jobs]]"));
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Endpoint {
         self.pagings.iter().find(holds).unwrap_or(last)
     }
 
-    /// The request for the page at `at`, or `None` when the dialect's `vars` say that nothing can be left.
+    /// The request for the page at `at`, of `limit` entries where the site lets one choose, or `None` when the dialect's `vars` say that nothing can be left.
     ///
     /// # Errors
     /// A filter or template that failed on these values.
@@ -169,9 +169,10 @@ impl Endpoint {
         site: &Site,
         values: &Values,
         at: &Position,
+        limit: Option<u32>,
     ) -> Result<Option<Request>, String> {
         let mut variables = variables(values);
-        if let Some(limit) = self.paging(values).limit(site.page_size) {
+        if let Some(limit) = limit {
             variables.insert("limit".to_owned(), limit.into());
         }
         variables.extend(at.cursor.clone());

@@ -20,6 +20,8 @@ pub(super) const MAX_OUTPUTS: usize = 400_000;
 /// How long one filter may work on one page.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+use super::{item::Item, request::val_of};
+
 type Data = data::JustLut<Val>;
 
 /// A compiled filter.
@@ -87,7 +89,7 @@ impl Filter {
     /// Every output for `input`.
     ///
     /// # Errors
-    /// The filter's own error, more than [`MAX_OUTPUTS`] outputs, or the deadline.
+    /// The filter's own error, too many outputs, or the deadline.
     pub fn all(&self, input: Val) -> Result<Vec<Val>, String> {
         let context = Ctx::<Data>::new(&self.compiled.lut, Vars::new([]));
         let started = Instant::now();
@@ -142,12 +144,18 @@ impl Predicate {
         &self.filter.text
     }
 
-    /// Whether the item is wanted: the first output is neither false nor null. No output refuses it.
+    /// Whether the item is wanted: the first output is neither false nor null. No output refuses it. The filter sees the
+    /// normal form: dates in UTC, addresses absolute, `raw` left out.
     ///
     /// # Errors
     /// The filter's own error; the caller keeps the item and reports it.
-    pub fn wants(&self, item: &Val) -> Result<bool, String> {
-        let output = self.filter.first(item.clone())?;
+    pub fn wants(&self, item: &Item) -> Result<bool, String> {
+        let bare = Item {
+            raw: std::collections::BTreeMap::new(),
+            ..item.clone()
+        };
+        let json = serde_json::to_value(&bare).map_err(|error| error.to_string())?;
+        let output = self.filter.first(val_of(&json))?;
         Ok(!matches!(output, None | Some(Val::Null | Val::Bool(false))))
     }
 }

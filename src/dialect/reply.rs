@@ -26,8 +26,8 @@ pub struct Page {
 /// One entry of a page.
 #[derive(Debug)]
 pub enum Entry {
-    /// An item, and the same as the filters' value for a job's `where`.
-    Good(Box<Item>, Val),
+    /// An item.
+    Good(Box<Item>),
     /// What no filter could read, with its raw JSON.
     Bad {
         /// The entry as the site sent it.
@@ -137,7 +137,7 @@ impl Endpoint {
         shown.ids = entries
             .iter()
             .filter_map(|entry| match entry {
-                Entry::Good(item, _) => Some(item.id.clone()),
+                Entry::Good(item) => Some(item.id.clone()),
                 Entry::Bad { .. } => None,
             })
             .collect();
@@ -147,7 +147,7 @@ impl Endpoint {
     fn entry(&self, entry: Val, base: &Url, with: &[String], whole: bool) -> Entry {
         let raw = entry.to_string();
         match self.item(&entry, &raw, base, with, whole) {
-            Ok((item, value)) => Entry::Good(Box::new(item), value),
+            Ok(item) => Entry::Good(Box::new(item)),
             Err(message) => Entry::Bad { raw, message },
         }
     }
@@ -159,7 +159,7 @@ impl Endpoint {
         base: &Url,
         with: &[String],
         whole: bool,
-    ) -> Result<(Item, Val), String> {
+    ) -> Result<Item, String> {
         let output = self.reply.item.first(entry.clone())?;
         let output = output.ok_or("the filter `item` gave nothing")?;
         let mut item = Item::read(&output.to_string(), base)?;
@@ -198,7 +198,7 @@ impl Endpoint {
             }
         }
         item.raw.insert(self.name.clone(), keep(raw.to_owned())?);
-        Ok((item, output))
+        Ok(item)
     }
 }
 

@@ -59,7 +59,7 @@ pub async fn dry_run(
         (walk::first_page(job), DryReport::default(), BTreeSet::new());
     let mut tries = 0;
     while seen.insert(page_key(&task)) || tries > 0 {
-        let Some(out) = walk::outgoing(&job.site, &job.listing, &task)? else {
+        let Some(out) = walk::outgoing(job, &job.listing, &task)? else {
             return Ok(report);
         };
         tokio::select! {
@@ -94,7 +94,7 @@ pub async fn dry_run(
             return Ok(report);
         }
         let paging = job.listing.paging(&task.params);
-        match paging.step(&task.at, &page.shown, paging.limit(job.site.page_size)) {
+        match paging.step(&task.at, &page.shown, walk::limit(job, &job.listing, &task)) {
             Step::End => return Ok(report),
             Step::Next(at) => task.at = at,
             Step::Stuck(why) => return Err(Failure::new(Class::Listing, why)),
@@ -107,14 +107,14 @@ pub async fn dry_run(
 }
 
 fn count(job: &Job, roles: &[String], entry: &Entry, report: &mut DryReport) {
-    let Entry::Good(item, value) = entry else {
+    let Entry::Good(item) = entry else {
         report.unreadable += 1;
         return;
     };
     if job
         .filter
         .as_ref()
-        .is_some_and(|filter| filter.wants(value).is_ok_and(|wanted| !wanted))
+        .is_some_and(|filter| filter.wants(item).is_ok_and(|wanted| !wanted))
     {
         report.filtered += 1;
         return;

@@ -4,13 +4,14 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, task::JoinHandle};
 
-use super::{Active, Ended, Failure, Runner, judge};
+use super::{Active, Failure, Runner, judge};
 use crate::{
     class::Class,
     clock::Millis,
     fetch::fetch,
     pace::{Connection, Host},
     store::{self, Claim, Claimed, PageOutcome, Task, Verdict, Work},
+    text::duration,
     walk::walk,
 };
 
@@ -184,10 +185,12 @@ async fn claim(
     pages: bool,
     most: u32,
 ) -> Result<Claimed, store::Error> {
+    let (jobs, limited) = runner.claimable();
     let claim = Claim {
         host: host.key().to_string(),
         pages,
-        jobs: runner.claimable(),
+        jobs,
+        limited,
         most,
     };
     let claimed = runner
@@ -298,10 +301,20 @@ async fn failed(
     );
     let what = if task.is_page { "page" } else { "file" };
     match &verdict {
-        Verdict::Again { wait, .. } => tracing::info!(
-            job.name = %active.job.name, class = %failure.class, wait_ms = wait, tries = task.tries,
-            "Could not get a {what} of `{}`, trying again: {}", active.job.name, failure.message
-        ),
+        Verdict::Again { wait, .. } => {
+            let left = host.held().map(|hold| {
+                hold.until
+                    .saturating_duration_since(tokio::time::Instant::now())
+            });
+            let wait = left.map_or(*wait, |left| {
+                i64::try_from(left.as_millis()).unwrap_or(i64::MAX)
+            });
+            tracing::info!(
+                job.name = %active.job.name, class = %failure.class, wait_ms = wait,
+                "Could not get a {what} of `{}`, trying again in {}: {}",
+                active.job.name, duration(wait), failure.message
+            );
+        }
         Verdict::Failed => tracing::warn!(
             job.name = %active.job.name, class = %failure.class,
             "Gave up a {what} of `{}`: {}", active.job.name, failure.message
@@ -320,43 +333,42 @@ async fn failed(
         .await;
     match recorded {
         Err(error) => runner.break_off(error),
-        Ok(_) if pauses => runner.pause(active, class, &message),
+        Ok(_) if pauses => runner.pause(active, class.word(), &message),
         Ok(_) => runner.wake_all(),
     }
 }
 
 impl Runner {
-    /// Holds a job that has reached a limit of its own.
+    /// Stops the walk of a job that has reached a limit of its own; what it has found is still fetched, unless the limit
+    /// is one of bytes.
     fn check_limits(&self, active: &Active) {
         let (job, now) = (&active.job, self.context.store.counts(active.run));
         let passed = |limit: Option<u64>, now: i64, before: i64| {
             limit.filter(|limit| u64::try_from(now - before).is_ok_and(|done| done >= *limit))
         };
         let before = &active.before;
-        let (word, limit) =
-            if let Some(limit) = passed(job.max_pages, now.pages_done, before.pages_done) {
-                ("max_pages", limit)
-            } else if let Some(limit) = passed(job.max_items, now.seen, before.seen) {
-                ("max_items", limit)
-            } else if let Some(limit) = passed(job.max_bytes, now.bytes, before.bytes) {
-                ("max_bytes", limit)
-            } else {
-                return;
-            };
-        if now.is_finished() || active.is_over() {
+        let message = |word: &str, limit: u64| {
+            format!("reached `{word}` = {limit}; the next run goes on from here")
+        };
+        if let Some(limit) = passed(job.max_bytes, now.bytes, before.bytes) {
+            if !now.is_finished() {
+                self.pause(active, Class::Limit.word(), &message("max_bytes", limit));
+            }
             return;
         }
-        let message = format!("reached `{word}` = {limit}; the next run goes on from here");
-        active.end(Ended::Paused(Class::Limit, message.clone()));
-        let (id, store) = (active.id, self.context.store.clone());
-        let words = message.clone();
-        self.tracker.spawn(async move {
-            let _ = store
-                .write("hold a job", move |group| {
-                    group.pause(id, Class::Limit.word(), &words)
-                })
-                .await;
-        });
-        self.pause(active, Class::Limit, &message);
+        let walked = passed(job.max_pages, now.pages_done, before.pages_done)
+            .map(|limit| message("max_pages", limit))
+            .or_else(|| {
+                passed(job.max_items, now.seen, before.seen)
+                    .map(|limit| message("max_items", limit))
+            });
+        if let Some(message) = walked {
+            active
+                .walked_enough
+                .lock()
+                .expect("nobody panics with it")
+                .get_or_insert(message);
+            self.ended.notify_one();
+        }
     }
 }

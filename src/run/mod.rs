@@ -22,7 +22,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     archive::{Archive, Digest},
     class::Class,
-    config::{Config, Job, Network, Site},
+    clock::Millis,
+    config::{Config, Job, MinFree, Network, Site},
     http::Http,
     pace::{HoldReason, Host, HostCounts, HostKey, Pace},
     store::{self, JobSpec, Reader, RunCounts, Store},
@@ -65,7 +66,12 @@ pub enum Ended {
     /// Its queue is empty.
     Done,
     /// It waits for a person, or for the job's limit to be raised.
-    Paused(Class, String),
+    Paused {
+        /// A word of the contract: a class, or `disk_full`.
+        reason: &'static str,
+        /// What happened.
+        message: String,
+    },
     /// Told to stop before the end.
     Stopped,
 }
@@ -83,6 +89,8 @@ pub struct Active {
     pub resumed: bool,
     /// The counters when this process began.
     pub before: RunCounts,
+    /// Set when the walk has come to a limit of the job: what it found is still fetched.
+    walked_enough: Mutex<Option<String>>,
     ended: Mutex<Option<Ended>>,
 }
 
@@ -99,6 +107,14 @@ impl Active {
             .get_or_insert(how);
     }
 
+    /// The limit that the walk has come to, in words.
+    fn limit(&self) -> Option<String> {
+        self.walked_enough
+            .lock()
+            .expect("nobody panics with it")
+            .clone()
+    }
+
     fn is_over(&self) -> bool {
         self.ended.lock().expect("nobody panics with it").is_some()
     }
@@ -111,6 +127,9 @@ pub struct Runner {
     pub context: Context,
     /// The jobs, by row.
     pub jobs: BTreeMap<i64, Arc<Active>>,
+    min_free: MinFree,
+    /// Waits that an earlier process was asked for.
+    holds: BTreeMap<HostKey, Millis>,
     lanes: Mutex<BTreeMap<HostKey, Arc<Notify>>>,
     leases: Mutex<BTreeSet<(i64, i64)>>,
     /// Requests and throttlings of each host that the database knows already.
@@ -152,6 +171,7 @@ impl Runner {
                 run: begun.run,
                 resumed: begun.resumed,
                 before,
+                walked_enough: Mutex::default(),
                 ended: Mutex::default(),
             };
             active.insert(begun.job, Arc::new(one));
@@ -167,6 +187,8 @@ impl Runner {
                 storing: Semaphore::new(STORING),
             },
             jobs: active,
+            min_free: config.archive.min_free,
+            holds: holds(&config.archive.state),
             lanes: Mutex::default(),
             leases: Mutex::default(),
             kept: Mutex::default(),
@@ -178,7 +200,8 @@ impl Runner {
         for job in jobs {
             // Named first, so that a host of two sites gets the lower of their limits from the start.
             if let Some(key) = HostKey::from_url(&job.site.url) {
-                runner.context.pace.host(&key, job.site.api);
+                let host = runner.context.pace.host(&key, job.site.api);
+                runner.restore_hold(&host);
             }
         }
         for (host, site) in hosts {
@@ -194,7 +217,7 @@ impl Runner {
     /// # Errors
     /// When the database or the archive refuses to store results.
     pub async fn run(self: &Arc<Self>) -> Result<(), store::Error> {
-        self.restore_holds();
+        self.check_disk().await?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = 0;
@@ -254,6 +277,16 @@ impl Runner {
                 if self.context.store.counts(run).is_finished() {
                     active.end(Ended::Done);
                 }
+                continue;
+            }
+            // All that is left is the page at which the walk was told to stop.
+            let counts = self.context.store.counts(active.run);
+            if let Some(message) = active.limit()
+                && counts.files_waiting <= 0
+                && counts.pages_waiting <= 1
+            {
+                self.pause_and_keep(active, Class::Limit.word(), message)
+                    .await?;
             }
         }
         Ok(())
@@ -277,6 +310,7 @@ impl Runner {
                 .await?;
             self.keep_hosts().await;
         }
+        self.check_disk().await?;
         let state = self
             .context
             .store
@@ -294,33 +328,6 @@ impl Runner {
             self.wake_all();
         }
         Ok(())
-    }
-
-    /// Waits that an earlier process was asked for still hold.
-    fn restore_holds(&self) {
-        let Some(state) = self.context.store.path().parent() else {
-            return;
-        };
-        let Ok(Some(reader)) = Reader::open(state) else {
-            return;
-        };
-        let now = self.context.store.clock().now();
-        for row in reader.hosts().unwrap_or_default() {
-            let wait = row.until.map_or(0, |until| until - now);
-            let (Ok(key), Ok(wait)) = (row.host.parse::<HostKey>(), u64::try_from(wait)) else {
-                continue;
-            };
-            if wait > 0
-                && let Some(host) = self
-                    .context
-                    .pace
-                    .hosts()
-                    .into_iter()
-                    .find(|host| *host.key() == key)
-            {
-                host.hold(Duration::from_millis(wait), HoldReason::RetryAfter, None);
-            }
-        }
     }
 
     /// Keeps what hosts asked for, so that it outlives this process and `status` can show it.
@@ -400,6 +407,7 @@ impl Runner {
         if own {
             self.context.pace.host(key, site.api);
         }
+        self.restore_hold(&host);
         let wake = Arc::new(Notify::new());
         lanes.insert(key.clone(), wake.clone());
         let runner = self.clone();
@@ -407,20 +415,66 @@ impl Runner {
             .spawn(async move { lane::work(runner, host, wake).await });
     }
 
-    /// The jobs whose tasks may be claimed.
-    fn claimable(&self) -> Vec<i64> {
-        self.jobs
-            .values()
-            .filter(|job| !job.is_over())
-            .map(|job| job.id)
-            .collect()
+    /// A wait that an earlier process was asked for still holds.
+    fn restore_hold(&self, host: &Host) {
+        let left = self
+            .holds
+            .get(host.key())
+            .map_or(0, |until| until - self.context.store.clock().now());
+        if let Some(left) = u64::try_from(left)
+            .ok()
+            .filter(|left| *left > 0 && host.held().is_none())
+        {
+            host.hold(Duration::from_millis(left), HoldReason::RetryAfter, None);
+        }
+    }
+
+    /// The jobs whose tasks may be claimed, and those of them whose walk may not go on.
+    fn claimable(&self) -> (Vec<i64>, Vec<i64>) {
+        let open = || self.jobs.values().filter(|job| !job.is_over());
+        let limited = open().filter(|job| job.limit().is_some());
+        (
+            open().map(|job| job.id).collect(),
+            limited.map(|job| job.id).collect(),
+        )
     }
 
     /// Holds a job for a person; the rest of the run goes on.
-    fn pause(&self, active: &Active, class: Class, message: &str) {
-        tracing::warn!(job.name = %active.job.name, class = %class, "Paused the job `{}`: {message}", active.job.name);
-        active.end(Ended::Paused(class, message.to_owned()));
+    fn pause(&self, active: &Active, reason: &'static str, message: &str) {
+        tracing::warn!(job.name = %active.job.name, reason, "Paused the job `{}`: {message}", active.job.name);
+        active.end(Ended::Paused {
+            reason,
+            message: message.to_owned(),
+        });
         self.ended.notify_one();
+    }
+
+    /// Holds a job and keeps the reason for `status`.
+    async fn pause_and_keep(
+        &self,
+        active: &Active,
+        reason: &'static str,
+        message: String,
+    ) -> Result<(), store::Error> {
+        let (id, words) = (active.id, message.clone());
+        let keep = move |group: &mut store::Group<'_>| group.pause(id, reason, &words);
+        self.context.store.write("hold a job", keep).await?;
+        self.pause(active, reason, &message);
+        Ok(())
+    }
+
+    /// Holds every job when the archive's disk has less room than `min_free`.
+    async fn check_disk(&self) -> Result<(), store::Error> {
+        let (archive, min_free) = (self.context.archive.clone(), self.min_free);
+        let short = tokio::task::spawn_blocking(move || archive.short_of_room(min_free)).await;
+        let Some(message) = short.ok().flatten() else {
+            return Ok(());
+        };
+        for active in self.jobs.values().filter(|active| !active.is_over()) {
+            self.pause_and_keep(active, "disk_full", message.clone())
+                .await?;
+        }
+        Ok(())
     }
 
     fn break_off(&self, error: store::Error) {
@@ -430,6 +484,19 @@ impl Runner {
             .get_or_insert(error);
         self.ended.notify_one();
     }
+}
+
+/// Until when hosts asked an earlier process to wait.
+fn holds(state: &std::path::Path) -> BTreeMap<HostKey, Millis> {
+    let rows = Reader::open(state)
+        .ok()
+        .flatten()
+        .and_then(|reader| reader.hosts().ok());
+    let held = |row: store::HostRow| Some((row.host.parse().ok()?, row.until?));
+    rows.unwrap_or_default()
+        .into_iter()
+        .filter_map(held)
+        .collect()
 }
 
 /// For any group: a closure here would look redundant, the method alone is tied to one lifetime.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::{JobStatus, State, Status};
 use crate::{
-    class::Class,
+    class::advice_on,
     clock::Millis,
     text::{bytes, count, duration, local_time, one_line},
 };
@@ -41,9 +41,10 @@ impl fmt::Display for Status {
             .max()
             .unwrap_or(4)
             .clamp(4, 24);
+        writeln!(f, "\nThe run under way, or the last one:")?;
         writeln!(
             f,
-            "\n{:<name$}  {:<8} {:>9} {:>9} {:>8} {:>8} {:>10}",
+            "{:<name$}  {:<8} {:>9} {:>9} {:>8} {:>8} {:>10}",
             "JOB", "STATE", "ITEMS", "FILES", "WAITING", "FAILED", "BYTES"
         )?;
         for job in &self.jobs {
@@ -84,10 +85,15 @@ impl Status {
                 lines.push(format!("never run: `larder run {}`", job.name));
             }
             State::Idle | State::Done => lines.extend(self.last(job)),
-            State::Queued => lines.push(format!(
-                "interrupted; `larder run {}` goes on where it was",
-                job.name
-            )),
+            State::Queued => {
+                let (pages, files) = (job.counts.pages_waiting, job.counts.files_waiting);
+                lines.push(format!(
+                    "{} pages and {} files wait: `larder run {}` goes on with them",
+                    count(pages),
+                    count(files),
+                    job.name
+                ));
+            }
             State::Running => lines.push(progress(job)),
             State::Waiting => {
                 let until = job
@@ -97,7 +103,7 @@ impl Status {
             }
             State::Paused => {
                 let reason = job.reason.as_deref().unwrap_or("user");
-                let advice = reason.parse::<Class>().map_or("", Class::advice);
+                let advice = advice_on(reason);
                 lines.push(format!("paused ({reason}): {message}"));
                 if !advice.is_empty() {
                     lines.push(format!("to do: {advice}"));

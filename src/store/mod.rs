@@ -1,6 +1,6 @@
 //! The store: queue, catalog and counters in one SQLite database, and the record log that goes with it.
 //!
-//! All SQL is in this room. One thread owns the write connection ([`writer`]); other connections only read. Every
+//! All SQL is in this room. One thread owns the write connection (`writer`); other connections only read. Every
 //! public act is one transaction, durable when it returns: bytes first, then records, then rows.
 
 mod catalog;

@@ -92,6 +92,8 @@ pub struct Claim {
     pub pages: bool,
     /// Of these jobs.
     pub jobs: Vec<i64>,
+    /// Of these only pages that complete an item: their walk may not go on.
+    pub limited: Vec<i64>,
     /// This many at most.
     pub most: u32,
 }
@@ -135,7 +137,19 @@ impl Group<'_> {
     /// When a row cannot be read.
     pub fn claim(&mut self, claim: &Claim) -> Result<Claimed, Error> {
         let token = fastrand::i64(1..);
-        let jobs: Vec<_> = claim.jobs.iter().map(i64::to_string).collect();
+        let list = |ids: &[i64]| {
+            ids.iter()
+                .map(i64::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let mut jobs = format!("t.job IN ({})", list(&claim.jobs));
+        if claim.pages && !claim.limited.is_empty() {
+            jobs += &format!(
+                " AND (t.item IS NOT NULL OR t.job NOT IN ({}))",
+                list(&claim.limited)
+            );
+        }
         let kind = if claim.pages { "page" } else { "file" };
         // Uses tasks_open; job ids are numbers of ours. The left join finds a file's row.
         let sql = format!(
@@ -143,10 +157,9 @@ impl Group<'_> {
              FROM tasks t
              LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
              LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
-             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.state IN ('ready', 'waiting') AND t.due <= ?2 AND t.job IN ({})
+             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.state IN ('ready', 'waiting') AND t.due <= ?2 AND {jobs}
              ORDER BY t.due, t.id
-             LIMIT ?3",
-            jobs.join(", ")
+             LIMIT ?3"
         );
         let mut select = self.db.prepare_cached(&sql)?;
         let mut rows = select.query(params![claim.host, self.now, claim.most])?;
@@ -195,9 +208,8 @@ impl Group<'_> {
         let mut next_due = None;
         if tasks.len() < claim.most as usize {
             let sql = format!(
-                "SELECT min(due) FROM tasks
-                 WHERE host = ?1 AND kind = '{kind}' AND state IN ('ready', 'waiting') AND due > ?2 AND job IN ({})",
-                jobs.join(", ")
+                "SELECT min(t.due) FROM tasks t
+                 WHERE t.host = ?1 AND t.kind = '{kind}' AND t.state IN ('ready', 'waiting') AND t.due > ?2 AND {jobs}"
             );
             next_due = self
                 .db
