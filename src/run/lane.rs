@@ -170,6 +170,11 @@ impl Lane {
             return Ok(());
         }
         let leases: Vec<_> = tasks.iter().map(|task| task.lease).collect();
+        if let Ok(mut renewed) = self.runner.leases.lock() {
+            for lease in &leases {
+                renewed.remove(&(lease.task, lease.token));
+            }
+        }
         self.runner
             .context
             .store
@@ -222,6 +227,11 @@ async fn perform(
     connection: Connection,
 ) {
     let Task { lease, tries, work } = task;
+    // Dropped however this ends, a panic too: then the claim runs out and somebody else takes the task.
+    let _renewed = Renewed {
+        runner: runner.clone(),
+        lease,
+    };
     let is_page = matches!(work, Work::Page(_));
     let (context, job) = (&runner.context, &active.job);
     let asked = || {
@@ -263,11 +273,21 @@ async fn perform(
         )
         .await;
     }
-    runner
-        .leases
-        .lock()
-        .expect("nobody panics with it")
-        .remove(&(lease.task, lease.token));
+}
+
+/// A claim that is renewed as long as this lives.
+struct Renewed {
+    runner: Arc<Runner>,
+    lease: store::Lease,
+}
+
+impl Drop for Renewed {
+    fn drop(&mut self) {
+        let key = (self.lease.task, self.lease.token);
+        if let Ok(mut leases) = self.runner.leases.lock() {
+            leases.remove(&key);
+        }
+    }
 }
 
 struct TaskRef {
@@ -320,6 +340,10 @@ async fn failed(
             "Gave up a {what} of `{}`: {}", active.job.name, failure.message
         ),
         Verdict::JobWaits => {}
+    }
+    if failure.slow_down || failure.retry_after.is_some() {
+        // For `status` in other processes, and for the next one.
+        runner.keep_hosts().await;
     }
     let pauses = matches!(verdict, Verdict::JobWaits);
     let Failure { class, message, .. } = failure;

@@ -217,6 +217,28 @@ impl Runner {
     /// # Errors
     /// When the database or the archive refuses to store results.
     pub async fn run(self: &Arc<Self>) -> Result<(), store::Error> {
+        let watched = self.watch().await;
+        for job in self.jobs.values() {
+            job.end(Ended::Stopped);
+        }
+        // Whatever happened, the lanes are told and waited for: they hold the store.
+        self.stop.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(GRACE, self.tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "Work under way did not end in {GRACE:?}; it is taken back at the next start"
+            );
+        }
+        self.keep_hosts().await;
+        let error = self.error.lock().expect("nobody panics with it").take();
+        error.map_or(watched, Err)
+    }
+
+    /// Waits for every job to end, for the stop, or for an error, and attends to what comes up meanwhile.
+    async fn watch(self: &Arc<Self>) -> Result<(), store::Error> {
         self.check_disk().await?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -230,7 +252,7 @@ impl Runner {
                 || self.stop.is_cancelled()
                 || self.has_failed()
             {
-                break;
+                return Ok(());
             }
             // Nothing is lost when one of these is dropped: each only says that it is time to look again.
             tokio::select! {
@@ -243,22 +265,6 @@ impl Runner {
                 }
             }
         }
-        for job in self.jobs.values() {
-            job.end(Ended::Stopped);
-        }
-        self.stop.cancel();
-        self.tracker.close();
-        if tokio::time::timeout(GRACE, self.tracker.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "Work under way did not end in {GRACE:?}; it is taken back at the next start"
-            );
-        }
-        self.keep_hosts().await;
-        let error = self.error.lock().expect("nobody panics with it").take();
-        error.map_or(Ok(()), Err)
     }
 
     fn has_failed(&self) -> bool {
@@ -331,7 +337,7 @@ impl Runner {
     }
 
     /// Keeps what hosts asked for, so that it outlives this process and `status` can show it.
-    async fn keep_hosts(&self) {
+    pub(super) async fn keep_hosts(&self) {
         let now = self.context.store.clock().now();
         let rows: Vec<_> = self
             .context

@@ -26,6 +26,8 @@ use crate::{
 
 /// Acts of one transaction at most.
 const GROUP: usize = 256;
+/// How long closing waits for the last commit.
+const CLOSING: std::time::Duration = std::time::Duration::from_secs(30);
 /// Acts that may wait for the writer; more wait in their callers.
 const QUEUE: usize = 1024;
 
@@ -194,8 +196,10 @@ impl Store {
         drop(acts);
         let thread = shared.thread.lock().expect("nobody panics with it").take();
         if let Some(thread) = thread {
-            // Joining blocks; a panic of the writer has been told to every caller already.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            // Joining blocks; a panic of the writer has been told to every caller already. Work that did not stop in time
+            // holds the store: what it commits is complete, and the next start takes back the rest.
+            let join = tokio::task::spawn_blocking(move || thread.join());
+            let _ = tokio::time::timeout(CLOSING, join).await;
         }
     }
 }

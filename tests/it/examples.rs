@@ -1,0 +1,79 @@
+//! What larder ships to be copied loads: the example configuration and every example job.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::{fs, path::Path};
+
+use super::shell::Shell;
+
+fn example() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("archive.example.toml");
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_example_configuration_is_good_as_it_is() {
+    let shell = Shell::new();
+    shell.write("archive.toml", &example());
+    let ran = shell.larder(&["check"]).ends(0);
+    assert!(
+        ran.out.contains("yande-landscape") && ran.out.contains("all good"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(ran.err, "");
+}
+
+#[test]
+fn the_example_configuration_is_good_with_every_key_set() {
+    let shell = Shell::new();
+    let text = example();
+    let all: Vec<_> = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.is_empty() && !rest.starts_with([' ', '-']) => rest,
+            _ => line,
+        })
+        .collect();
+    assert!(all.iter().filter(|line| line.contains(" = ")).count() > 45);
+    shell.write("archive.toml", &all.join("\n"));
+    shell.write(
+        "jobs/one.toml",
+        "site = \"konachan.com\"\nlisting = \"posts\"\n",
+    );
+    shell.write("cookies.txt", "# Netscape HTTP Cookie File\n");
+    let password = shell.write("password.txt", "secret\n");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(password, private).unwrap();
+    let ran = shell.larder(&["check"]).ends(0);
+    assert!(ran.out.contains("2 jobs, all good"), "{}", ran.out);
+    assert!(!ran.out.contains("secret"));
+}
+
+#[test]
+fn every_example_job_loads() {
+    let jobs = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs");
+    assert!(jobs.is_dir(), "{} is there", jobs.display());
+    let files: Vec<_> = fs::read_dir(&jobs)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .collect();
+    assert!(!files.is_empty(), "an example is there");
+    let shell = Shell::new();
+    let glob = jobs.join("*.toml");
+    let text = format!(
+        "include = [{:?}]\n[archive]\npath = \"archive\"\n",
+        glob.display().to_string()
+    );
+    shell.write("archive.toml", &text);
+    let ran = shell.larder(&["check"]).ends(0);
+    let s = if files.len() == 1 { "" } else { "s" };
+    assert!(
+        ran.out
+            .contains(&format!("{} job{s}, all good", files.len())),
+        "{}",
+        ran.out
+    );
+    // Outside of this folder no secret is at hand: an example must load without.
+    assert!(!ran.err.contains("mistake"), "{}", ran.err);
+}
