@@ -132,12 +132,13 @@ impl Retry {
     pub(super) fn run(&self, path: &Path) -> anyhow::Result<u8> {
         let config = load(path)?;
         let state = &config.archive.state;
-        let Some(reader) = reader(&config)? else {
+        let reader = reader(&config)?;
+        if let Some(name) = &self.job {
+            known_job(&config, reader.as_ref(), name)?;
+        }
+        if reader.is_none() {
             print("Nothing has failed: nothing was run yet.\n")?;
             return Ok(exit::OK);
-        };
-        if let Some(name) = &self.job {
-            known_job(&config, Some(&reader), name)?;
         }
         drop(reader);
         let clock = clock();
@@ -168,7 +169,7 @@ impl Retry {
         })?;
         drop(lock);
         if retried == store::Retried::default() {
-            print("Nothing to put back: nothing has failed.\n")?;
+            print("Nothing to put back.\n")?;
             return Ok(exit::OK);
         }
         let s = if retried.ready == 1 { "" } else { "s" };

@@ -11,6 +11,8 @@ use crate::{
 
 /// Columns of the table.
 const WIDTH: usize = 80;
+/// What the other columns leave for names; a longer one is cut.
+const LONGEST_NAME: usize = 21;
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +42,7 @@ impl fmt::Display for Status {
             .map(|job| job.name.chars().count())
             .max()
             .unwrap_or(4)
-            .clamp(4, 24);
+            .clamp(4, LONGEST_NAME);
         writeln!(f, "\nThe run under way, or the last one:")?;
         writeln!(
             f,
@@ -57,7 +59,11 @@ impl fmt::Display for Status {
 impl Status {
     fn row(&self, f: &mut fmt::Formatter<'_>, job: &JobStatus, width: usize) -> fmt::Result {
         let c = &job.counts;
-        let short: String = one_line(&job.name).chars().take(width).collect();
+        let mut short = one_line(&job.name);
+        if short.chars().count() > width {
+            short = short.chars().take(width - 1).collect();
+            short.push('…');
+        }
         writeln!(
             f,
             "{short:<width$}  {:<8} {:>9} {:>9} {:>8} {:>8} {:>10}",

@@ -150,6 +150,20 @@ fn another_archive_than_the_one_named_is_refused_with_78() {
 }
 
 #[test]
+fn where_sees_the_item_as_show_prints_it() {
+    let site = small();
+    for predicate in [
+        ".id == \"101\"",
+        ".created | startswith(\"2023-11-14T22:13:20\")",
+        ".url | endswith(\"/post/show/101\") and startswith(\"http\")",
+    ] {
+        let shell = Shell::with_job(&site, &format!("where = '{predicate}'"));
+        let ran = shell.larder(&["run", "--dry-run"]).ends(0);
+        assert!(ran.out.contains(" 1 item"), "{predicate}: {}", ran.out);
+    }
+}
+
+#[test]
 fn a_dry_run_says_why_it_failed_and_ends_with_1() {
     let site = small();
     site.script(
@@ -175,7 +189,11 @@ fn a_job_that_is_not_enabled_runs_only_by_name() {
     let site = small();
     let shell = Shell::with_job(&site, "enabled = false");
     let ran = shell.larder(&["run"]).ends(2);
-    assert!(ran.err.contains("no enabled job"), "{}", ran.err);
+    assert!(
+        ran.err.contains("is enabled; name one: `larder run seeds`"),
+        "{}",
+        ran.err
+    );
     assert!(shell.larder(&["check"]).ends(0).out.contains("not enabled"));
     shell.larder(&["run", "seeds"]).ends(0);
     assert_eq!(site.files().len(), 4);

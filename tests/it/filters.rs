@@ -32,7 +32,7 @@ fn sent(tags: &str, before: Option<i64>) -> Option<Vec<String>> {
     if let Some(before) = before {
         at.cursor.insert("before".to_owned(), before.into());
     }
-    let request = posts.request(site, &values, &at).unwrap()?;
+    let request = posts.request(site, &values, &at, Some(100)).unwrap()?;
     let tags = request.url.query_pairs().find(|(key, _)| key == "tags");
     let tags = tags.map(|(_, tags)| tags.into_owned()).unwrap_or_default();
     Some(tags.split(' ').map(str::to_owned).collect())

@@ -1,3 +1,12 @@
 //! larder's integration tests: one binary, a module per story, a mock site per dialect.
 
+mod commands;
+mod contract_json;
+mod examples;
+mod filters;
+mod recorded;
+mod shell;
 mod site;
+mod snapshots;
+mod tour;
+mod under_way;

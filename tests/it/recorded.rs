@@ -36,7 +36,7 @@ fn page(from: &str, file: &str, with: &[&str]) -> Page {
 fn items(from: &str, file: &str) -> Value {
     let page = page(from, file, &[]);
     let item = |entry: &Entry| {
-        let Entry::Good(item, _) = entry else {
+        let Entry::Good(item) = entry else {
             panic!("{entry:?}")
         };
         let raw: Value = serde_json::from_str(item.raw[from].get()).unwrap();
@@ -194,7 +194,7 @@ fn the_second_api_tells_the_pools_of_a_post() {
     ]);
     assert_eq!(items("pools", "posts_api_v2"), expected);
     let page = page("pools", "posts_api_v2", &[]);
-    let Entry::Good(pool, _) = &page.entries[1] else {
+    let Entry::Good(pool) = &page.entries[1] else {
         panic!()
     };
     let raw: Value = serde_json::from_str(pool.raw["pools"].get()).unwrap();
@@ -212,9 +212,7 @@ fn follow_ups_are_asked_only_where_there_may_be_something() {
     let follow = |file| -> Vec<Vec<String>> {
         let page = page("posts", file, &["comments", "notes", "pools"]);
         let names = |entry: &Entry| {
-            let Entry::Good(item, _) = entry else {
-                panic!()
-            };
+            let Entry::Good(item) = entry else { panic!() };
             let own = item
                 .follow
                 .iter()
