@@ -30,7 +30,21 @@ pub async fn fetch(
     task: FileTask,
     asked: impl FnOnce(),
 ) -> Result<(), Failure> {
-    let stored = match task.held {
+    let mut held = task.held;
+    let mut begun = None;
+    if let (Some(md5), None) = (&task.md5, held) {
+        let (mine, waited) = context.under_way.begin(md5).await;
+        begun = Some(mine);
+        if waited || context.several_jobs {
+            let md5 = md5.clone();
+            let look = context
+                .store
+                .write("look for an object", move |group| group.held(&md5))
+                .await;
+            held = look.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
+        }
+    }
+    let stored = match held {
         Some(digest) => {
             asked();
             FileStored {
@@ -52,8 +66,9 @@ pub async fn fetch(
             group.file_stored(&lease, &stored)
         })
         .await;
-    let held = commit.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
-    if !held {
+    let stands = commit.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
+    drop(begun);
+    if !stands {
         tracing::debug!(
             task.id = lease.task,
             "The lease was lost; the result is dropped"

@@ -10,7 +10,7 @@ use crate::{
     class::Class,
     config::{Job, Site},
     dialect::{Endpoint, Entry, Login, Page, Position, Step},
-    http::{self, Accept, Outgoing, Reply},
+    http::{self, Accept, Outgoing, Reply, redact},
     pace::HostKey,
     run::{Context, Failure},
     store::{Lease, PageCommit, PageOutcome, PageTask},
@@ -23,8 +23,8 @@ pub struct Walked {
     pub outcome: PageOutcome,
     /// Hosts that now have tasks.
     pub hosts: BTreeSet<HostKey>,
-    /// Entries on the page.
-    pub entries: usize,
+    /// Whether it is a page of the job's own listing, not of a follow-up.
+    pub listing: bool,
 }
 
 /// The endpoint of a page task.
@@ -113,10 +113,13 @@ pub async fn walk(
         asked();
         return commit(context, job, lease, task, None).await;
     };
-    let reply = context.http.page(&out, Accept::Json).await?;
+    let url = redact(&out.url);
+    let named = |failure: Failure| failure.about(&url);
+    let reply = context.http.page(&out, Accept::Json).await;
+    let reply = reply.map_err(|error| named(error.into()))?;
     asked();
-    let page = read(&context.readers, job, &endpoint, &task, reply).await?;
-    commit(context, job, lease, task, Some(page)).await
+    let page = read(&context.readers, job, &endpoint, &task, reply).await;
+    commit(context, job, lease, task, Some(page.map_err(named)?)).await
 }
 
 /// Classifies a reply and reads it off the async threads, two at once at most.
@@ -226,7 +229,7 @@ async fn commit(
         .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))?;
     let endpoint = endpoint(site, &task)?;
     let mut hosts = BTreeSet::from([host.clone()]);
-    let entries = page.as_ref().map_or(0, |page| page.entries.len());
+    let listing = task.depth == 0;
     let mut commit = PageCommit {
         lease,
         site: site.id.clone(),
@@ -235,7 +238,7 @@ async fn commit(
             .files
             .clone()
             .unwrap_or_else(|| endpoint.roles.iter().take(1).cloned().collect()),
-        items: Vec::with_capacity(entries),
+        items: Vec::new(),
         bad: Vec::new(),
         filtered: 0,
         total: page.as_ref().and_then(|page| page.shown.total),
@@ -260,7 +263,7 @@ async fn commit(
     Ok(Walked {
         outcome,
         hosts,
-        entries,
+        listing,
     })
 }
 

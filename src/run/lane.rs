@@ -10,7 +10,7 @@ use crate::{
     clock::Millis,
     fetch::fetch,
     pace::{Connection, Host},
-    store::{self, Claim, Claimed, PageOutcome, Task, Verdict, Work},
+    store::{self, Claim, Claimed, PageOutcome, Task, Verdict, Why, Work},
     text::duration,
     walk::walk,
 };
@@ -96,9 +96,14 @@ impl Lane {
                 continue;
             };
             let (runner, host) = (self.runner.clone(), self.host.clone());
-            self.runner
-                .tracker
-                .spawn(async move { perform(runner, host, active, task, connection).await });
+            let abandon = runner.abandon.clone();
+            self.runner.tracker.spawn(async move {
+                // Dropped only when the grace of a stop is over: its claim is taken back at the next start.
+                tokio::select! {
+                    () = abandon.cancelled() => {}
+                    () = perform(runner, host, active, task, connection) => {}
+                }
+            });
         }
     }
 
@@ -121,6 +126,8 @@ impl Lane {
                 continue;
             }
             if self.more_files && self.refill.is_none() && self.files.len() <= self.batch / 2 {
+                // Before the claim, not after it: what is queued meanwhile wakes the lane, and is looked for again.
+                self.more_files = false;
                 let (runner, host) = (self.runner.clone(), self.host.clone());
                 let most = u32::try_from(self.batch).unwrap_or(u32::MAX);
                 self.refill = Some(tokio::spawn(async move {
@@ -135,7 +142,7 @@ impl Lane {
                     .await
                     .map_err(|error| store::Error::Stopped(error.to_string()))??;
                 self.refill = None;
-                self.more_files = claimed.tasks.len() >= self.batch;
+                self.more_files |= claimed.tasks.len() >= self.batch;
                 self.due = [self.due, claimed.next_due].into_iter().flatten().min();
                 self.files.extend(claimed.tasks);
                 continue;
@@ -248,7 +255,9 @@ async fn perform(
                     PageOutcome::Failed(class, message) => {
                         tracing::error!(job.name = %job.name, class = %class, "The walk of `{}` cannot go on: {message}", job.name);
                     }
-                    PageOutcome::Stored { .. } => runner.check_limits(&active),
+                    PageOutcome::Stored { more } => {
+                        runner.check_limits(&active, more && walked.listing);
+                    }
                     PageOutcome::Stale => {}
                 }
                 Ok(())
@@ -258,7 +267,7 @@ async fn perform(
         Work::File(file) => {
             let done = fetch(context, job, lease, file, asked).await;
             if done.is_ok() {
-                runner.check_limits(&active);
+                runner.check_limits(&active, false);
             }
             done
         }
@@ -346,13 +355,23 @@ async fn failed(
         runner.keep_hosts().await;
     }
     let pauses = matches!(verdict, Verdict::JobWaits);
-    let Failure { class, message, .. } = failure;
-    let (lease, words) = (task.lease, message.clone());
+    let Failure {
+        class,
+        message,
+        url,
+        ..
+    } = failure;
+    let lease = task.lease;
+    let why = Why {
+        class,
+        message: message.clone(),
+        url,
+    };
     let recorded = runner
         .context
         .store
         .write("record a failure", move |group| {
-            group.fail(&lease, class, &words, &verdict)
+            group.fail(&lease, &why, &verdict)
         })
         .await;
     match recorded {
@@ -364,8 +383,8 @@ async fn failed(
 
 impl Runner {
     /// Stops the walk of a job that has reached a limit of its own; what it has found is still fetched, unless the limit
-    /// is one of bytes.
-    fn check_limits(&self, active: &Active) {
+    /// is one of bytes. `walks_on`: another page of the listing is in the queue.
+    fn check_limits(&self, active: &Active, walks_on: bool) {
         let (job, now) = (&active.job, self.context.store.counts(active.run));
         let passed = |limit: Option<u64>, now: i64, before: i64| {
             limit.filter(|limit| u64::try_from(now - before).is_ok_and(|done| done >= *limit))
@@ -386,7 +405,7 @@ impl Runner {
                 passed(job.max_items, now.seen, before.seen)
                     .map(|limit| message("max_items", limit))
             });
-        if let Some(message) = walked {
+        if let Some(message) = walked.filter(|_| walks_on) {
             active
                 .walked_enough
                 .lock()

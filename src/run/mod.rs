@@ -7,6 +7,7 @@
 mod dry;
 mod lane;
 mod policy;
+mod under_way;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +19,7 @@ pub use dry::{DryReport, dry_run};
 pub use policy::{Failure, judge};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+pub use under_way::UnderWay;
 
 use crate::{
     archive::{Archive, Digest},
@@ -47,6 +49,10 @@ pub struct Context {
     pub readers: Semaphore,
     /// Files stored at once: a slow disk holds up the downloads instead of filling the memory.
     pub storing: Semaphore,
+    /// Files under way that a site names by md5: two jobs that want the same bytes ask for them once.
+    pub under_way: UnderWay,
+    /// Whether another job may have brought a file since it was claimed.
+    pub several_jobs: bool,
 }
 
 /// Replies parsed at once.
@@ -58,7 +64,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often claims are renewed, in looks.
 const RENEW_EVERY: u32 = 15;
 /// How long work under way may go on after a stop.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(8);
 
 /// How a job's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +142,8 @@ pub struct Runner {
     kept: Mutex<BTreeMap<HostKey, HostCounts>>,
     ended: Notify,
     stop: CancellationToken,
+    /// Drops the work that did not end in its grace.
+    abandon: CancellationToken,
     tracker: TaskTracker,
     error: Mutex<Option<store::Error>>,
 }
@@ -185,6 +193,8 @@ impl Runner {
                 network: config.network.clone(),
                 readers: Semaphore::new(READERS),
                 storing: Semaphore::new(STORING),
+                under_way: UnderWay::default(),
+                several_jobs: jobs.len() > 1,
             },
             jobs: active,
             min_free: config.archive.min_free,
@@ -194,6 +204,7 @@ impl Runner {
             kept: Mutex::default(),
             ended: Notify::new(),
             stop,
+            abandon: CancellationToken::new(),
             tracker: TaskTracker::new(),
             error: Mutex::default(),
         });
@@ -231,6 +242,9 @@ impl Runner {
             tracing::warn!(
                 "Work under way did not end in {GRACE:?}; it is taken back at the next start"
             );
+            // What was given to the store is stored; the store itself can end once nobody holds it.
+            self.abandon.cancel();
+            self.tracker.wait().await;
         }
         self.keep_hosts().await;
         let error = self.error.lock().expect("nobody panics with it").take();

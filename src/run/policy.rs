@@ -25,6 +25,8 @@ pub struct Failure {
     pub status: Option<u16>,
     /// What the reply asked for.
     pub retry_after: Option<Duration>,
+    /// What was asked for, without secrets, where the queue does not know it.
+    pub url: Option<String>,
     /// Whether the reply, whatever its status, means that the host wants to be left alone for a while.
     pub slow_down: bool,
 }
@@ -37,7 +39,19 @@ impl Failure {
             message: one_line(&message.into()),
             status: None,
             retry_after: None,
+            url: None,
             slow_down: false,
+        }
+    }
+}
+
+impl Failure {
+    /// Says which address it is about.
+    #[must_use]
+    pub fn about(self, url: &str) -> Self {
+        Self {
+            url: Some(url.to_owned()),
+            ..self
         }
     }
 }
@@ -50,6 +64,7 @@ impl From<http::Error> for Failure {
             message: error.message,
             status: error.status,
             retry_after: error.retry_after,
+            url: None,
             slow_down,
         }
     }

@@ -26,6 +26,8 @@ pub(super) struct Sight<'a> {
     pub roles: &'a [String],
     /// Page tasks that complete the item, with their host.
     pub follow: &'a [(PageTask, String)],
+    /// The item that this page completes.
+    pub completes: Option<i64>,
 }
 
 struct Row {
@@ -43,6 +45,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         mut item,
         roles,
         follow,
+        completes,
     } = sight;
     item.files.retain(|file| roles.contains(&file.role));
     let row = group
@@ -115,13 +118,23 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             .prepare_cached("UPDATE items SET gone = NULL WHERE id = ?")?
             .execute([row.id])?;
     }
-    if let Some(draft) = &row.draft {
-        let mut known: Item =
-            serde_json::from_str(draft).map_err(|_| Error::Damaged(format!("item {}", row.id)))?;
-        known.merge(item);
-        item = known;
+    let Some(draft) = &row.draft else {
+        if completes == Some(row.id) {
+            // It became a record meanwhile: what is left to say about it alone is no item.
+            return Ok(first);
+        }
+        return gather(group, lease, &row, site, item, follow, first).map(|()| first);
+    };
+    let mut known: Item =
+        serde_json::from_str(draft).map_err(|_| Error::Damaged(format!("item {}", row.id)))?;
+    let open = queue_needs(group, lease, row.id, &item, follow)?;
+    known.merge(item);
+    if open || waits(group, row.id)? {
+        keep_draft(group, row.id, &known)?;
+        return Ok(first);
     }
-    gather(group, lease, &row, site, item, follow, first).map(|()| first)
+    finish(group, lease.run, row.id, site, &known, first)?;
+    Ok(first)
 }
 
 /// Queues what an item still needs; without a need it becomes a record at once.
@@ -134,22 +147,46 @@ fn gather(
     follow: &[(PageTask, String)],
     first: bool,
 ) -> Result<(), Error> {
-    let mut open = false;
-    for file in &item.files {
-        open |= want(group, lease, row.id, &item, file)?;
-    }
-    for (page, host) in follow {
-        open |= queue_page(group, lease, page, host, Some(row.id))?;
-    }
-    if open {
-        let draft = serde_json::to_string(&item).map_err(|e| Error::Damaged(e.to_string()))?;
-        group
-            .db
-            .prepare_cached("UPDATE items SET draft = ? WHERE id = ?")?
-            .execute((draft, row.id))?;
-        return Ok(());
+    if queue_needs(group, lease, row.id, &item, follow)? {
+        return keep_draft(group, row.id, &item);
     }
     finish(group, lease.run, row.id, site, &item, first)
+}
+
+/// Queues the files and pages that an item needs. Returns whether it must wait for any.
+fn queue_needs(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    item: &Item,
+    follow: &[(PageTask, String)],
+) -> Result<bool, Error> {
+    let mut open = false;
+    for file in &item.files {
+        open |= want(group, lease, id, item, file)?;
+    }
+    for (page, host) in follow {
+        open |= queue_page(group, lease, page, host, Some(id))?;
+    }
+    Ok(open)
+}
+
+/// Keeps what is known of an item until its last file and follow-up.
+fn keep_draft(group: &Group<'_>, id: i64, item: &Item) -> Result<(), Error> {
+    let draft = serde_json::to_string(item).map_err(|e| Error::Damaged(e.to_string()))?;
+    let sql = "UPDATE items SET draft = ? WHERE id = ?";
+    group.db.prepare_cached(sql)?.execute((draft, id))?;
+    Ok(())
+}
+
+/// Whether a file or follow-up of the item is still under way.
+fn waits(group: &Group<'_>, id: i64) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM files WHERE item = ?1 AND state = 'waiting')
+                   OR EXISTS (SELECT 1 FROM tasks WHERE item = ?1 AND kind = 'page' AND state IN ('ready', 'waiting', 'leased'))";
+    Ok(group
+        .db
+        .prepare_cached(sql)?
+        .query_row([id], |row| row.get(0))?)
 }
 
 /// Puts a page into the queue. Returns whether the item must wait for it.
@@ -353,14 +390,7 @@ pub(super) fn host_of(url: &str) -> String {
 
 /// Writes the record of an item whose last file or follow-up has come to its end.
 pub(super) fn finish_if_complete(group: &mut Group<'_>, run: i64, id: i64) -> Result<(), Error> {
-    let waits = group
-        .db
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM files WHERE item = ?1 AND state = 'waiting')
-                 OR EXISTS (SELECT 1 FROM tasks WHERE item = ?1 AND kind = 'page' AND state IN ('ready', 'waiting', 'leased'))",
-        )?
-        .query_row([id], |row| row.get::<_, bool>(0))?;
-    if waits {
+    if waits(group, id)? {
         return Ok(());
     }
     let sql = "SELECT site, draft FROM items WHERE id = ?";
@@ -386,6 +416,15 @@ fn finish(
     count: bool,
 ) -> Result<(), Error> {
     let files = file_states(group, id, item)?;
+    // Uses tasks_failed_item. What came another way, or under an address of its own at last, has not failed any more.
+    group
+        .db
+        .prepare_cached(
+            "DELETE FROM tasks WHERE item = ? AND state = 'failed' AND kind = 'file' AND EXISTS (
+               SELECT 1 FROM files f
+               WHERE f.item = tasks.item AND f.role = tasks.role AND f.idx = tasks.idx AND f.state = 'held' AND f.class IS NULL)",
+        )?
+        .execute([id])?;
     let digest = record_digest(site, item, &files);
     let sql = "SELECT rev, digest FROM items WHERE id = ?";
     let (rev, known): (u32, Option<Digest>) = group

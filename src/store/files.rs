@@ -108,6 +108,15 @@ impl Group<'_> {
             for row in statement.query_map(params![file.digest, md5], |row| row.get(0))? {
                 items.push(row?);
             }
+            // Uses files_missing: another address brought what was given up. Of a gone item there is no draft to mend.
+            let mended = "UPDATE files SET state = 'held', object = ?1, class = NULL
+                          WHERE md5 = ?2 AND md5 IS NOT NULL AND state = 'missing'
+                            AND EXISTS (SELECT 1 FROM items i WHERE i.id = files.item AND i.draft IS NOT NULL)
+                          RETURNING item";
+            let mut statement = self.db.prepare_cached(mended)?;
+            for row in statement.query_map(params![file.digest, md5], |row| row.get(0))? {
+                items.push(row?);
+            }
         }
         Ok(items)
     }

@@ -17,7 +17,7 @@ mod writer;
 pub use counts::RunCounts;
 pub use files::FileStored;
 pub use pages::{PageCommit, PageOutcome};
-pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Work, page_key};
+pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use requests::{RequestOutcome, Retried, retry};
 pub use runs::{Begun, JobSpec};

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::{Error, Group, Lease, PageTask, Verdict, catalog, counts::RunCounts};
+use super::{Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
 use crate::{
     archive::Digest,
     class::Class,
@@ -83,6 +83,7 @@ impl Group<'_> {
                 item,
                 roles: &roles,
                 follow: &follow,
+                completes: task.item,
             };
             shown += 1;
             new += usize::from(catalog::sight(self, &lease, sight)?);
@@ -121,7 +122,12 @@ impl Group<'_> {
             }
         };
         if let PageOutcome::Failed(class, why) = &outcome {
-            self.fail(&lease, *class, why, &Verdict::Failed)?;
+            let why = Why {
+                class: *class,
+                message: why.clone(),
+                url: None,
+            };
+            self.fail(&lease, &why, &Verdict::Failed)?;
             return Ok(outcome);
         }
         self.db

@@ -123,6 +123,17 @@ pub enum Verdict {
     JobWaits,
 }
 
+/// Why a task did not succeed, as `failures` shows it.
+#[derive(Debug, Clone)]
+pub struct Why {
+    /// The class.
+    pub class: Class,
+    /// What happened, for people; no secrets.
+    pub message: String,
+    /// What was asked for, where the task does not know it; no secrets.
+    pub url: Option<String>,
+}
+
 /// The key of a page task: what makes two requests the same.
 pub fn page_key(task: &PageTask) -> String {
     let at = (&task.at.cursor, task.at.again, task.at.back);
@@ -249,6 +260,14 @@ impl Group<'_> {
         Ok(())
     }
 
+    /// The object with this md5 (lower-case hex), if one is held.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn held(&self, md5: &str) -> Result<Option<Digest>, Error> {
+        hex::decode(md5).map_or(Ok(None), |md5| held(self.db, &md5))
+    }
+
     /// Whether the claim still holds.
     pub(super) fn holds(&self, lease: &Lease) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM tasks WHERE id = ? AND state = 'leased' AND token = ?";
@@ -262,13 +281,7 @@ impl Group<'_> {
     ///
     /// # Errors
     /// When SQLite refuses.
-    pub fn fail(
-        &mut self,
-        lease: &Lease,
-        class: Class,
-        message: &str,
-        verdict: &Verdict,
-    ) -> Result<bool, Error> {
+    pub fn fail(&mut self, lease: &Lease, why: &Why, verdict: &Verdict) -> Result<bool, Error> {
         if !self.holds(lease)? {
             return Ok(false);
         }
@@ -287,7 +300,7 @@ impl Group<'_> {
             .prepare_cached(
                 "UPDATE tasks
                  SET state = ?2, due = ?3, token = NULL, lease = NULL, tries = tries + ?4, rounds = rounds + ?5,
-                     class = ?6, message = ?7, first_at = coalesce(first_at, ?8), last_at = ?8
+                     class = ?6, message = ?7, first_at = coalesce(first_at, ?8), last_at = ?8, url = coalesce(?9, url)
                  WHERE id = ?1",
             )?
             .execute(params![
@@ -296,17 +309,18 @@ impl Group<'_> {
                 due,
                 i64::from(counted),
                 i64::from(state == "failed"),
-                class.word(),
-                message,
-                self.now
+                why.class.word(),
+                why.message,
+                self.now,
+                why.url
             ])?;
         match verdict {
             Verdict::JobWaits => {
                 self.db
                     .prepare_cached("UPDATE jobs SET paused = ?2, message = ?3 WHERE id = ?1")?
-                    .execute((lease.job, class.word(), message))?;
+                    .execute((lease.job, why.class.word(), &why.message))?;
             }
-            Verdict::Failed => self.give_up(lease, class)?,
+            Verdict::Failed => self.give_up(lease, why.class)?,
             Verdict::Again { .. } => {}
         }
         Ok(true)

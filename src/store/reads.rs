@@ -138,9 +138,7 @@ impl Reader {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(Some(Self {
-            db: schema::open_reader(&path)?,
-        }))
+        Ok(schema::open_reader(&path)?.map(|db| Self { db }))
     }
 
     /// The archive in numbers.

@@ -237,9 +237,11 @@ impl Group<'_> {
             .prepare_cached("DELETE FROM tasks WHERE job = ? AND state = 'done'")?
             .execute([job])?;
         if result == "done" {
-            // Entries that a whole walk did not meet again are gone, or are read now.
+            // Entries that a whole walk did not meet again are gone, or are read now; its own pages have been passed.
             self.db
-                .prepare_cached("DELETE FROM tasks WHERE job = ? AND kind = 'entry' AND run <> ?")?
+                .prepare_cached(
+                    "DELETE FROM tasks WHERE job = ? AND run <> ? AND (kind = 'entry' OR (kind = 'page' AND item IS NULL AND state = 'failed'))",
+                )?
                 .execute((job, run))?;
         }
         let sql = "UPDATE runs SET ended = ?2, result = ?3 WHERE id = ?1";

@@ -63,8 +63,8 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens a connection that only reads, beside a writer or without one.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
+/// Opens a connection that only reads, beside a writer or without one; `None` for a database that was only begun.
+pub(super) fn open_reader(path: &Path) -> Result<Option<Connection>, Error> {
     let what = Error::database("open it for reading");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(&what)?;
@@ -81,5 +81,5 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
             known,
         });
     }
-    Ok(db)
+    Ok((found > 0).then_some(db))
 }

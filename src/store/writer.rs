@@ -81,7 +81,9 @@ impl Store {
         if !path.exists() {
             return Ok(None);
         }
-        let db = schema::open_reader(&path)?;
+        let Some(db) = schema::open_reader(&path)? else {
+            return Ok(None);
+        };
         meta(&db, "archive").map_err(Error::database("read it"))
     }
 

@@ -250,10 +250,12 @@ fn what_is_not_there_is_asked_for_once_more_and_then_left_alone() {
         assert_eq!(world.objects().len(), 2);
     }
     world.booru.clear_log();
-    world
-        .larder(&["retry", "--class", "checksum"])
-        .expect(0)
-        .says("0 tasks");
+    world.larder(&["retry", "--class", "checksum"]).expect(0);
+    assert_eq!(
+        world.classes(),
+        ["http_404"],
+        "only the class that was named"
+    );
     world.larder(&["retry"]).expect(0).says("1 task put back");
     world.run(0);
     assert_eq!(

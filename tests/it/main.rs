@@ -2,11 +2,16 @@
 
 mod commands;
 mod contract_json;
+mod crash;
 mod examples;
+mod fetching;
 mod filters;
+mod pages;
 mod recorded;
 mod shell;
 mod site;
 mod snapshots;
 mod tour;
 mod under_way;
+mod walking;
+mod world;

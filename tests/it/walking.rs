@@ -551,3 +551,36 @@ fn a_wrong_password_pauses_the_job_until_it_is_mended() {
     assert_eq!(world.job_status()["state"], "done");
     assert!(world.failures().is_empty(), "{JOB} has failures");
 }
+#[test]
+fn two_jobs_that_meet_the_same_posts_ask_for_each_file_once() {
+    let mut world = World::new(Booru::builder().posts(30));
+    world.also("evens", "even", "");
+    world.run(0);
+    world.holds_everything();
+    assert_eq!(
+        (world.booru.files().len(), world.lines("post", "item").len()),
+        (30, 30)
+    );
+}
+
+#[test]
+fn every_post_of_a_pool_is_known_to_be_in_it() {
+    let site = Booru::builder().posts(12);
+    let all = site.ids();
+    let mut world = World::new(site.pool(7, "a pool", &[all[9], all[2], all[5]]));
+    world.job("seed", r#"with = ["pools"]"#);
+    world.run(0);
+    // The only place that tells the pools of a post is the reply about that post: it must be in the archive.
+    let kept: Vec<_> = world
+        .records()
+        .iter()
+        .map(|line| text(&line["raw"]))
+        .collect();
+    for id in [all[9], all[2], all[5]] {
+        let member = format!("\"post_id\":{id}");
+        assert!(
+            kept.iter().any(|raw| raw.contains(&member)),
+            "nothing says that post {id} is in the pool"
+        );
+    }
+}

@@ -59,6 +59,7 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_open ON tasks(host, kind, due) WHERE state IN ('ready', 'waiting');
 CREATE INDEX tasks_leased ON tasks(lease) WHERE state = 'leased';
 CREATE INDEX tasks_failed ON tasks(job, class) WHERE state = 'failed';
+CREATE INDEX tasks_failed_item ON tasks(item) WHERE state = 'failed';
 CREATE INDEX tasks_follow ON tasks(item) WHERE kind = 'page' AND item IS NOT NULL;
 
 CREATE TABLE items (
@@ -88,6 +89,7 @@ CREATE TABLE files (
   PRIMARY KEY (item, role, idx)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX files_waiting ON files(md5) WHERE state = 'waiting' AND md5 IS NOT NULL;
+CREATE INDEX files_missing ON files(md5) WHERE state = 'missing' AND md5 IS NOT NULL;
 
 CREATE TABLE objects (
   sha256 BLOB PRIMARY KEY,
