@@ -3,17 +3,22 @@
 //! A dialect is a TOML file of RFC 6570 request templates and jq reply filters. This room compiles them once, turns a
 //! job's parameters into requests and a reply into items in larder's normal form. Pure: no I/O, no clock.
 
+mod catalog;
 mod definition;
+mod endpoint;
 mod filter;
 mod hooks;
 mod item;
 mod json;
 mod paging;
 mod params;
+mod reading;
 mod reply;
 mod request;
 
-pub use definition::{Catalog, Dialect, Endpoint, EndpointKind, Preset, PresetLimits};
+pub use catalog::Catalog;
+pub use definition::{Dialect, Preset, PresetLimits};
+pub use endpoint::{Endpoint, EndpointKind};
 pub use filter::{Filter, Predicate};
 pub use hooks::Login;
 pub use item::{Author, FileRef, Follow, Item, Parent};

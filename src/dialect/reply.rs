@@ -6,7 +6,7 @@ use jaq_json::Val;
 use url::Url;
 
 use super::{
-    definition::{Endpoint, follow_params},
+    endpoint::{Endpoint, follow_params},
     item::{Follow, Item},
     json,
     paging::Shown,

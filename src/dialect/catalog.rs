@@ -1,0 +1,107 @@
+//! Every dialect known: those built in, and the user's own.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::definition::{Dialect, Preset, read_dialect};
+use crate::config::reader::{Diagnostics, Source, Table};
+
+/// Every dialect known.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    dialects: BTreeMap<String, Arc<Dialect>>,
+}
+
+/// The dialects built in, as (path for messages, text).
+const BUILT_IN: [(&str, &str); 1] = [("moebooru.toml", include_str!("moebooru.toml"))];
+
+impl Catalog {
+    /// The dialects built in.
+    pub fn built_in() -> Self {
+        let mut catalog = Self {
+            dialects: BTreeMap::new(),
+        };
+        let diagnostics = Diagnostics::default();
+        for (path, text) in BUILT_IN {
+            catalog.add(&Source::new(path, text), &diagnostics);
+        }
+        let problems = diagnostics.into_vec();
+        debug_assert!(
+            problems.is_empty(),
+            "a built-in dialect is wrong: {}",
+            problems[0]
+        );
+        catalog
+    }
+
+    /// Adds a user's dialect; one with a built-in's name replaces it.
+    pub fn add(&mut self, source: &Source, diagnostics: &Diagnostics) {
+        let before = diagnostics.len();
+        let dialect = Table::parse(source, diagnostics, read_dialect);
+        if let Some(dialect) = dialect.filter(|_| diagnostics.len() == before) {
+            self.dialects
+                .insert(dialect.name.clone(), Arc::new(dialect));
+        }
+    }
+
+    /// The dialect called `name`.
+    pub fn get(&self, name: &str) -> Option<&Arc<Dialect>> {
+        self.dialects.get(name)
+    }
+
+    /// The names of all dialects.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.dialects.keys().map(String::as_str)
+    }
+
+    /// The preset of a site built in.
+    pub fn preset(&self, site: &str) -> Option<(&Arc<Dialect>, &Preset)> {
+        let mut all = self.dialects.values();
+        all.find_map(|dialect| dialect.presets.get(site).map(|preset| (dialect, preset)))
+    }
+
+    /// The names of all sites built in.
+    pub fn preset_names(&self) -> impl Iterator<Item = &str> {
+        self.dialects
+            .values()
+            .flat_map(|dialect| dialect.presets.keys().map(String::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_dialect_compiles() {
+        let catalog = Catalog::built_in();
+        assert_eq!(catalog.names().count(), BUILT_IN.len());
+        assert!(catalog.preset("yande.re").is_some());
+    }
+
+    #[test]
+    fn a_wrong_dialect_is_refused_with_every_line_named() {
+        let text = "format = 1\nname = \"x\"\n[listing.a]\nget = \"/a{?q}\"\npagin = 1\npaging = { by = \"pages\" }\neach = '.['\nitem = '.'\n";
+        let (mut catalog, diagnostics) = (Catalog::built_in(), Diagnostics::default());
+        catalog.add(&Source::new("x.toml", text), &diagnostics);
+        assert!(catalog.get("x").is_none());
+        let all: Vec<_> = diagnostics
+            .into_vec()
+            .iter()
+            .map(|d| (d.line(), d.message.clone()))
+            .collect();
+        let has = |line, word: &str| {
+            all.iter()
+                .any(|(l, m)| *l == Some(line) && m.contains(word))
+        };
+        assert!(
+            has(5, "unknown key `pagin`") && has(5, "did you mean `paging`"),
+            "{all:?}"
+        );
+        assert!(has(6, "did you mean `page`"), "{all:?}");
+        assert!(has(7, "not a jq filter"), "{all:?}");
+        assert!(
+            all.iter().any(|(_, m)| m.contains("variable `q`")),
+            "{all:?}"
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! Reads the endpoints of a dialect's TOML file.
+
+use std::collections::BTreeMap;
+
+use super::{
+    definition::{params, text},
+    endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
+    filter::Filter,
+    paging::{By, Paging},
+    params::Param,
+    request::Template,
+};
+use crate::config::reader::{Node, Table};
+
+pub(super) fn filter(node: &Node<'_>) -> Option<Filter> {
+    node.parsed(Filter::compile)
+}
+
+/// What the endpoints of one file share.
+pub(super) struct Reading<'a> {
+    pub(super) shared: &'a BTreeMap<String, Param>,
+    pub(super) error: Option<&'a Node<'a>>,
+}
+
+impl Reading<'_> {
+    pub(super) fn endpoint(
+        &self,
+        name: &str,
+        kind: EndpointKind,
+        table: Table<'_>,
+    ) -> Option<Endpoint> {
+        let about = text(&table, "about");
+        let params = self.params(&table);
+        let repeated = repeated(&table);
+        let template = table
+            .need("get")
+            .and_then(|node| node.parsed(|path| Template::compile(path, repeated)));
+        let optional = |key| table.get(key).and_then(|n: Node<'_>| filter(&n));
+        let (vars, check) = (optional("vars"), optional("check"));
+        let (next, total) = (optional("next"), optional("total"));
+        let each = table.need("each").and_then(|n| filter(&n));
+        let item = table.need("item").and_then(|n| filter(&n));
+        let error = table.get("error").as_ref().or(self.error).and_then(filter);
+        let pagings = pagings(&table, kind, next.is_some());
+        if let (Some(template), false) = (&template, vars.is_some()) {
+            let own = ["limit", "page", "offset"];
+            for variable in template.variables() {
+                if !params.contains_key(&variable)
+                    && !own.contains(&variable.as_str())
+                    && next.is_none()
+                {
+                    let known = params.keys().map(String::as_str).chain(own);
+                    let hint = crate::config::reader::suggest(&variable, known);
+                    table.error(format!(
+                        "nothing gives the template's variable `{variable}`{hint}"
+                    ));
+                }
+            }
+        }
+        let enters_top = table.get("enters").is_some_and(|node| {
+            let word = node.text();
+            if word.is_some_and(|w| w != "top") {
+                node.unknown("word", word.unwrap_or(""), ["top"]);
+            }
+            word == Some("top")
+        });
+        // Web addresses are recognised by `larder add`; they are only checked to be texts here.
+        table.get("match").and_then(|n| n.texts());
+        let roles = table
+            .get("roles")
+            .and_then(|n| n.texts())
+            .unwrap_or_default();
+        let with = withs(&table);
+        table.finish();
+        Some(Endpoint {
+            name: name.to_owned(),
+            kind,
+            about,
+            params,
+            follows: with.keys().cloned().collect(),
+            roles: roles.into_iter().map(str::to_owned).collect(),
+            enters_top,
+            template: template?,
+            vars,
+            check,
+            pagings,
+            reply: ReplyFilters {
+                each: each?,
+                item: item?,
+                next,
+                total,
+                error,
+            },
+            with,
+        })
+    }
+
+    /// The parameters named by `params = ["…"]`, or defined in `[….params.NAME]`.
+    fn params(&self, table: &Table<'_>) -> BTreeMap<String, Param> {
+        match table.get("params") {
+            Some(node) if node.is_list() => {
+                let names = node.list().unwrap_or_default();
+                let find = |node: &Node<'_>| {
+                    let name = node.text()?;
+                    let param = self.shared.get(name);
+                    if param.is_none() {
+                        node.unknown("parameter", name, self.shared.keys().map(String::as_str));
+                    }
+                    Some((name.to_owned(), param?.clone()))
+                };
+                names.iter().filter_map(find).collect()
+            }
+            _ => params(table),
+        }
+    }
+}
+
+fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
+    let entries = table
+        .get("query")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries());
+    let pair = |(name, node): (&str, Node<'_>)| Some((name.to_owned(), node.text()?.to_owned()));
+    entries.into_iter().filter_map(pair).collect()
+}
+
+fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
+    let mut all = BTreeMap::new();
+    for (name, node) in table
+        .get("with")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries())
+    {
+        let Some(table) = node.table() else { continue };
+        let endpoint = text(&table, "endpoint");
+        let params = table.need("params").and_then(|n| filter(&n));
+        let when = table.get("when").and_then(|n| filter(&n));
+        table.finish();
+        if let Some(params) = params {
+            let endpoint = if endpoint.is_empty() {
+                name.to_owned()
+            } else {
+                endpoint
+            };
+            all.insert(
+                name.to_owned(),
+                With {
+                    endpoint,
+                    params,
+                    when,
+                },
+            );
+        }
+    }
+    all
+}
+
+fn pagings(table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging> {
+    let Some(node) = table.get("paging") else {
+        if kind == EndpointKind::Listing {
+            table.error(
+                "`paging` is missing; write `paging = { by = \"once\" }` for a listing of one page",
+            );
+        }
+        return vec![Paging::once()];
+    };
+    let nodes = if node.is_list() {
+        node.list().unwrap_or_default()
+    } else {
+        vec![node]
+    };
+    let pagings: Vec<_> = nodes.iter().filter_map(|n| paging(n, has_next)).collect();
+    if pagings.is_empty() {
+        vec![Paging::once()]
+    } else {
+        pagings
+    }
+}
+
+fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
+    let table = node.table()?;
+    let by = table.need("by").and_then(|node| {
+        let word = node.text()?;
+        let found = By::ALL.iter().find(|(w, _)| *w == word);
+        if found.is_none() {
+            node.unknown("paging", word, By::ALL.iter().map(|(w, _)| *w));
+        }
+        found.map(|(_, by)| *by)
+    });
+    let count = |key| {
+        let value = table.get(key).and_then(|n: Node<'_>| n.int_at_least(1));
+        value.and_then(|n| u32::try_from(n).ok())
+    };
+    let paging = Paging {
+        by: by.unwrap_or(By::Once),
+        first: table
+            .get("first")
+            .and_then(|n| n.int())
+            .unwrap_or(i64::from(by == Some(By::Page))),
+        size: count("size"),
+        max: count("max"),
+        overlap: count("overlap").unwrap_or(0),
+        short_ends: table.get("end").is_some_and(|node| {
+            let word = node.text();
+            if word.is_some_and(|w| w != "short") {
+                node.unknown("word", word.unwrap_or(""), ["short"]);
+            }
+            word == Some("short")
+        }),
+        when: table.get("when").and_then(|n| filter(&n)),
+    };
+    if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {
+        node.error("this paging needs the filter `next`");
+    }
+    if paging.overlap > 0 && by != Some(By::Offset) {
+        node.error("`overlap` goes with `by = \"offset\"`");
+    }
+    if paging.size.is_some_and(|size| size <= paging.overlap) {
+        node.error("`overlap` must be smaller than `size`");
+    }
+    table.finish();
+    by.map(|_| paging)
+}
