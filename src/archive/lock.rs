@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::clock::{Clock, rfc3339};
+use crate::{
+    clock::{Clock, rfc3339},
+    text::local_time,
+};
 
 /// The larder that holds an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +30,12 @@ pub struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (pid {}, since {})", self.kind, self.pid, self.since)
+        let since = self.since.parse::<jiff::Timestamp>();
+        let since = since.map_or_else(
+            |_| self.since.clone(),
+            |time| local_time(time.as_millisecond()),
+        );
+        write!(f, "{} (pid {}, since {since})", self.kind, self.pid)
     }
 }
 

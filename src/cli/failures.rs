@@ -77,8 +77,9 @@ impl Failures {
             (false, 0) => out.write_all(b"Nothing has failed.\n")?,
             (false, n) => writeln!(
                 out,
-                "{} failed; `larder retry` puts them back into the queue",
-                count(n)
+                "{} failed; `larder retry` puts {} back into the queue",
+                count(n),
+                if n == 1 { "it" } else { "them" }
             )?,
         }
         out.flush()?;

@@ -158,7 +158,13 @@ pub fn main() -> u8 {
         // A reader that has seen enough, such as `head`, is no error.
         Err(error) if is_closed_pipe(&error) => exit::OK,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "larder: {error:#}");
+            // A mistake of the configuration begins with its file and line, for editors to jump to.
+            let prefix = if error.is::<ConfigErrors>() {
+                ""
+            } else {
+                "larder: "
+            };
+            let _ = writeln!(io::stderr(), "{prefix}{error:#}");
             code_of(&error)
         }
     }

@@ -213,7 +213,7 @@ fn parameters(
                 let value = param.value(node);
                 values.extend(value.map(|value| ((*name).to_owned(), value)));
             }
-            None => node.unknown("parameter", name, declared.keys().map(String::as_str)),
+            None => node.unknown_key("parameter", name, declared.keys().map(String::as_str)),
         }
     }
     for (name, param) in declared {

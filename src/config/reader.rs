@@ -9,7 +9,7 @@ use std::{cell::RefCell, collections::BTreeSet, fmt, ops::Range, path::PathBuf, 
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeString, DeTable, DeValue},
 };
 
 /// One TOML file: where it came from and its text.
@@ -138,9 +138,19 @@ impl Diagnostics {
         self.len() == 0
     }
 
-    /// Hands out the complaints.
+    /// Hands out the complaints, by file as first complained about, and in each by place.
     pub fn into_vec(self) -> Vec<Diagnostic> {
         let mut list = self.list.into_inner();
+        let mut files: Vec<PathBuf> = Vec::new();
+        for complaint in &list {
+            if !files.contains(&complaint.source.path) {
+                files.push(complaint.source.path.clone());
+            }
+        }
+        list.sort_by_key(|complaint| {
+            let file = files.iter().position(|path| *path == complaint.source.path);
+            (file, complaint.span.as_ref().map(|span| span.start))
+        });
         for (path, span) in self.hidden.into_inner() {
             for complaint in list
                 .iter_mut()
@@ -207,6 +217,7 @@ pub struct Node<'a> {
     pub place: String,
     value: &'a DeValue<'a>,
     span: Range<usize>,
+    key: Range<usize>,
 }
 
 impl<'a> Node<'a> {
@@ -217,6 +228,16 @@ impl<'a> Node<'a> {
             self.span.clone(),
             format!("{}: {message}", self.place),
         );
+    }
+
+    /// Complains that this value's own key is not one of `known`, naming the nearest.
+    pub fn unknown_key<'b>(&self, what: &str, key: &str, known: impl IntoIterator<Item = &'b str>) {
+        let message = format!(
+            "{}: unknown {what} `{key}`{}",
+            self.place,
+            suggest(key, known)
+        );
+        self.diagnostics.at(self.source, self.key.clone(), message);
     }
 
     /// Complains that `word` is not one of `known`, naming the nearest.
@@ -266,8 +287,14 @@ impl<'a> Node<'a> {
     /// A string, or a complaint.
     pub fn text(&self) -> Option<&'a str> {
         let text = self.value.as_str();
-        if text.is_none() {
-            self.wrong_type("text");
+        match self.value {
+            _ if text.is_some() => {}
+            DeValue::Integer(_) | DeValue::Float(_) => {
+                self.wrong_type(
+                    "text (a number with a unit goes in quotes, such as \"50 MB\" or \"10s\")",
+                );
+            }
+            _ => self.wrong_type("text"),
         }
         text
     }
@@ -445,7 +472,7 @@ impl<'a> Table<'a> {
     /// The value of `key`, and that `key` is allowed here.
     pub fn get(&self, key: &'static str) -> Option<Node<'a>> {
         self.known.borrow_mut().insert(key);
-        let (_, value) = self.table.iter().find(|(k, _)| k.get_ref() == key)?;
+        let (key, value) = self.table.iter().find(|(k, _)| k.get_ref() == key)?;
         Some(self.node(key, value))
     }
 
@@ -463,23 +490,18 @@ impl<'a> Table<'a> {
         let mut all: Vec<_> = self
             .table
             .iter()
-            .map(|(k, v)| {
-                (
-                    k.get_ref().as_ref(),
-                    k.span().start,
-                    self.node(k.get_ref(), v),
-                )
-            })
+            .map(|(k, v)| (k.get_ref().as_ref(), k.span().start, self.node(k, v)))
             .collect();
         all.sort_by_key(|(_, start, _)| *start);
         all.into_iter().map(|(k, _, node)| (k, node)).collect()
     }
 
-    fn node(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Node<'a> {
+    fn node(&self, key: &Spanned<DeString<'a>>, value: &'a Spanned<DeValue<'a>>) -> Node<'a> {
+        let name = key.get_ref();
         let place = if self.place.is_empty() {
-            key.to_owned()
+            name.to_string()
         } else {
-            format!("{}.{key}", self.place)
+            format!("{}.{name}", self.place)
         };
         Node {
             diagnostics: self.diagnostics,
@@ -487,6 +509,7 @@ impl<'a> Table<'a> {
             place,
             value: value.get_ref(),
             span: value.span(),
+            key: key.span(),
         }
     }
 
@@ -498,7 +521,7 @@ impl<'a> Table<'a> {
             if known.contains(word) {
                 continue;
             }
-            self.node(word, value).hide();
+            self.node(key, value).hide();
             let place = if self.place.is_empty() {
                 String::new()
             } else {

@@ -25,6 +25,8 @@ const HELP: &str = "; name another file with `-c`, or write it, such as:
     site = \"yande.re\"
     listing = \"posts\"
     params = { tags = \"landscape rating:s\" }
+
+`larder demo` needs none.
 ";
 
 /// Reads `path` and everything it includes; see [`Config::load`].
