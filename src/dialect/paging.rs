@@ -79,6 +79,9 @@ pub struct Position {
     /// Steps back in a row because the seam did not match.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub back: u32,
+    /// Steps back so far: what is asked again after one is no loop.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pass: u32,
     /// Ids of the last entries of the page before, where the paging overlaps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seam: Vec<String>,
@@ -164,6 +167,7 @@ impl Paging {
             after_full: full,
             seam: self.seam(shown),
             stale: at.stale,
+            pass: at.pass,
             shown: (!shown.ids.is_empty())
                 .then(|| hex::encode(Sha256::digest(shown.ids.join("\n")))),
             ..Position::default()
@@ -209,6 +213,7 @@ impl Paging {
             let mut back = next(numbered("offset", (offset - step).max(self.first)));
             back.seam.clone_from(&at.seam);
             back.back = at.back + 1;
+            back.pass = at.pass + 1;
             return Step::Next(back);
         }
         let count = i64::try_from(shown.count).unwrap_or(i64::MAX);

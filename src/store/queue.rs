@@ -136,7 +136,7 @@ pub struct Why {
 
 /// The key of a page task: what makes two requests the same.
 pub fn page_key(task: &PageTask) -> String {
-    let at = (&task.at.cursor, task.at.again, task.at.back);
+    let at = (&task.at.cursor, task.at.again, task.at.pass);
     let text = serde_json::to_vec(&(&task.endpoint, &task.params, at)).expect("plain JSON values");
     hex::encode(&Digest::of(&text).as_bytes()[..16])
 }

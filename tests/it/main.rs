@@ -1,8 +1,10 @@
 //! larder's integration tests: one binary, a module per story, a mock site per dialect.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod commands;
 mod contract_json;
 mod crash;
+mod dialects;
 mod examples;
 mod fetching;
 mod filters;

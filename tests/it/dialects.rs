@@ -1,0 +1,284 @@
+//! A user's own dialect against a small JSON site: every paging but keyset, which the Moebooru stories walk.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::{StatusCode, Uri},
+    routing::get,
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::shell::Shell;
+
+/// A site of numbered things, and every address that was asked for.
+struct Site {
+    url: String,
+    shared: Arc<Shared>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+#[derive(Default)]
+struct Shared {
+    things: Mutex<Vec<u64>>,
+    log: Mutex<Vec<String>>,
+    /// Things that vanish before the second page is answered.
+    vanish: Mutex<usize>,
+}
+
+type Asked = (
+    State<Arc<Shared>>,
+    Query<std::collections::BTreeMap<String, String>>,
+    Uri,
+);
+
+fn thing(id: u64) -> Value {
+    let body = format!("the bytes of {id}");
+    json!({ "id": id, "file": format!("/file/{id}"), "sha256": hex::encode(Sha256::digest(&body)) })
+}
+
+impl Shared {
+    fn note(&self, uri: &Uri) {
+        self.log.lock().unwrap().push(uri.to_string());
+    }
+
+    fn slice(&self, from: usize, count: usize) -> (Vec<Value>, usize) {
+        let things = self.things.lock().unwrap();
+        let page = things
+            .iter()
+            .skip(from)
+            .take(count)
+            .map(|id| thing(*id))
+            .collect();
+        (page, things.len())
+    }
+}
+
+fn number(query: &std::collections::BTreeMap<String, String>, key: &str) -> usize {
+    query.get(key).map_or(0, |text| text.parse().unwrap())
+}
+
+async fn by_offset((State(site), Query(query), uri): Asked) -> Json<Value> {
+    site.note(&uri);
+    if number(&query, "offset") > 0 {
+        let gone = std::mem::take(&mut *site.vanish.lock().unwrap());
+        site.things.lock().unwrap().drain(..gone);
+    }
+    let (page, total) = site.slice(number(&query, "offset"), number(&query, "limit"));
+    Json(json!({ "things": page, "total": total }))
+}
+
+async fn by_cursor((State(site), Query(query), uri): Asked) -> Json<Value> {
+    site.note(&uri);
+    let at = query
+        .get("at")
+        .map_or(0, |at| at.trim_start_matches("after ").parse().unwrap());
+    let (page, total) = site.slice(at, 3);
+    let next = (at + 3 < total).then(|| format!("after {}", at + 3));
+    Json(json!({ "things": page, "next": next }))
+}
+
+async fn once((State(site), _, uri): Asked) -> Json<Value> {
+    site.note(&uri);
+    Json(json!({ "things": site.slice(0, 100).0 }))
+}
+
+async fn failing((State(site), _, uri): Asked) -> Json<Value> {
+    site.note(&uri);
+    Json(json!({ "error": { "code": "badtoken", "info": "a token is needed" } }))
+}
+
+async fn file(
+    State(site): State<Arc<Shared>>,
+    Path(id): Path<u64>,
+    uri: Uri,
+) -> (StatusCode, String) {
+    site.note(&uri);
+    (StatusCode::OK, format!("the bytes of {id}"))
+}
+
+impl Site {
+    fn start(things: std::ops::RangeInclusive<u64>) -> Self {
+        let shared = Arc::new(Shared {
+            things: Mutex::new(things.rev().collect()),
+            ..Shared::default()
+        });
+        let router = Router::new()
+            .route(
+                "/offset",
+                get(|s: State<_>, q: Query<_>, u: Uri| by_offset((s, q, u))),
+            )
+            .route(
+                "/cursor",
+                get(|s: State<_>, q: Query<_>, u: Uri| by_cursor((s, q, u))),
+            )
+            .route(
+                "/once",
+                get(|s: State<_>, q: Query<_>, u: Uri| once((s, q, u))),
+            )
+            .route(
+                "/failing",
+                get(|s: State<_>, q: Query<_>, u: Uri| failing((s, q, u))),
+            )
+            .route("/file/{id}", get(file))
+            .with_state(shared.clone());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Self {
+            url,
+            shared,
+            _runtime: runtime,
+        }
+    }
+
+    /// Addresses asked for below `path`.
+    fn asked(&self, path: &str) -> Vec<String> {
+        let log = self.shared.log.lock().unwrap();
+        log.iter()
+            .filter(|uri| uri.starts_with(path))
+            .cloned()
+            .collect()
+    }
+}
+
+const DIALECT: &str = r#"
+format = 1
+name = "things"
+error = '.error | select(. != null) | {class: (if .code == "badtoken" then "auth" else "listing" end), message: .info}'
+
+[listing.offset]
+get = "/offset{?offset,limit}"
+paging = { by = "offset", size = 4, max = 10, overlap = 1 }
+total = '.total'
+each = '.things[]'
+item = '{kind: "thing", id, files: [{role: "file", url: .file, sha256}]}'
+roles = ["file"]
+
+[listing.cursor]
+get = "/cursor{?at}"
+paging = { by = "cursor" }
+next = '.next | select(. != null) | {at: .}'
+each = '.things[]'
+item = '{kind: "thing", id, files: [{role: "file", url: .file, sha256}]}'
+roles = ["file"]
+
+[listing.once]
+get = "/once"
+paging = { by = "once" }
+each = '.things[]'
+item = '{kind: "thing", id}'
+
+[listing.failing]
+get = "/failing"
+paging = { by = "once" }
+each = '.things[]'
+item = '{kind: "thing", id}'
+"#;
+
+fn shell(site: &Site, listing: &str) -> Shell {
+    let shell = Shell::new();
+    shell.write("things.toml", DIALECT);
+    let host = site.url.trim_start_matches("http://");
+    shell.write(
+        "archive.toml",
+        &format!(
+            r#"
+            dialects = ["things.toml"]
+            archive.path = "archive"
+            [network]
+            allow = ["{host}"]
+            [sites.mine]
+            dialect = "things"
+            url = "{}"
+            rate = "unlimited"
+            media_rate = "unlimited"
+            [[jobs]]
+            name = "all"
+            site = "mine"
+            listing = "{listing}"
+            "#,
+            site.url
+        ),
+    );
+    shell
+}
+
+fn archived(shell: &Shell) -> BTreeSet<u64> {
+    let records = std::fs::read_to_string(shell.path("archive/records/current.jsonl")).unwrap();
+    let lines = records
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter(|line| line["type"] == "item")
+        .map(|line| line["id"].as_str().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn an_offset_walk_overlaps_and_loses_nothing_when_entries_vanish_before_it() {
+    let site = Site::start(1..=11);
+    *site.shared.vanish.lock().unwrap() = 3;
+    let shell = shell(&site, "offset");
+    shell.larder(&["run"]).ends(0);
+    let kept = archived(&shell);
+    assert!(
+        (1..=8).all(|id| kept.contains(&id)),
+        "{kept:?}, {:?}",
+        site.asked("/offset")
+    );
+    assert!(
+        site.asked("/offset")
+            .iter()
+            .all(|uri| uri.contains("limit=4"))
+    );
+    // The hash that the listing names is checked, and a second run asks for no file.
+    let files = site.asked("/file").len();
+    shell.larder(&["run"]).ends(0);
+    assert_eq!(site.asked("/file").len(), files);
+}
+
+#[test]
+fn a_cursor_walk_follows_what_the_reply_says_and_ends_where_it_says_nothing() {
+    let site = Site::start(1..=7);
+    let shell = shell(&site, "cursor");
+    shell.larder(&["run"]).ends(0);
+    assert_eq!(archived(&shell), (1..=7).collect());
+    assert_eq!(
+        site.asked("/cursor"),
+        ["/cursor", "/cursor?at=after%203", "/cursor?at=after%206"]
+    );
+    assert_eq!(site.asked("/file").len(), 7);
+}
+
+#[test]
+fn a_listing_of_one_page_is_asked_once() {
+    let site = Site::start(1..=5);
+    let shell = shell(&site, "once");
+    shell.larder(&["run"]).ends(0);
+    assert_eq!((archived(&shell).len(), site.asked("/once").len()), (5, 1));
+}
+
+#[test]
+fn an_error_with_status_200_is_what_the_dialect_says_it_is() {
+    let site = Site::start(1..=1);
+    let shell = shell(&site, "failing");
+    let ran = shell.larder(&["run"]).ends(3);
+    assert!(
+        ran.out.contains("paused (auth)") && ran.out.contains("a token is needed"),
+        "{}",
+        ran.out
+    );
+}
