@@ -144,7 +144,9 @@ impl Class {
             }
             Self::Http404 | Self::Http410 => "gone upstream; asked once more at the next walk",
             Self::Loop => "the listing repeats itself; report the dialect",
-            Self::Dialect => "the site has changed or the dialect is wrong; see `larder check`",
+            Self::Dialect => {
+                "the site sends what the dialect does not expect; the entry is kept, and read again at the next walk"
+            }
             Self::TooLarge => "raise `max_file` or `max_page` in [network]",
             Self::NoUrl => "the site shows no URL; perhaps it needs a login",
             Self::Limit => "raise the job's limit, or run again to go on",

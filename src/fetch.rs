@@ -11,7 +11,7 @@ use crate::{
     class::Class,
     config::{Job, Site},
     dialect::Item,
-    http::Outgoing,
+    http::{Outgoing, redact},
     run::{Context, Failure},
     store::{FileStored, FileTask, Lease},
 };
@@ -19,7 +19,8 @@ use crate::{
 /// Bytes gathered before a blocking thread hashes and writes them: small files take one such trip.
 const CHUNK: usize = 1 << 20;
 
-/// Fetches one file and commits it. `asked` is called when the body is in, so that the connection can serve the next.
+/// Fetches one file and commits it; returns whether the site was asked. `asked` is called when the body is in, so that the
+/// connection can serve the next.
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
@@ -29,7 +30,7 @@ pub async fn fetch(
     lease: Lease,
     task: FileTask,
     asked: impl FnOnce(),
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let mut held = task.held;
     let mut begun = None;
     if let (Some(md5), None) = (&task.md5, held) {
@@ -44,6 +45,7 @@ pub async fn fetch(
             held = look.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
         }
     }
+    let requested = held.is_none();
     let stored = match held {
         Some(digest) => {
             asked();
@@ -74,7 +76,7 @@ pub async fn fetch(
             "The lease was lost; the result is dropped"
         );
     }
-    Ok(())
+    Ok(requested)
 }
 
 /// Whether files may come from this host: the site's own, or one of its media hosts.
@@ -98,6 +100,7 @@ async fn download(
         .parse()
         .map_err(|_| Failure::new(Class::BadUrl, format!("`{}` is not a URL", task.url)))?;
     let mut out = Outgoing::get(url);
+    tracing::debug!(job.name = %job.name, "GET {}", redact(&out.url));
     out.proxy.clone_from(&job.site.proxy);
     let site = job.site.clone();
     let mut download = context

@@ -5,15 +5,18 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::Semaphore;
+use url::Url;
 
 use crate::{
     class::Class,
     config::{Job, Site},
-    dialect::{Endpoint, Entry, Login, Page, Position, Step},
+    dialect::{Endpoint, Entry, Login, Page, Position, Predicate, Step},
+    fetch::allowed,
     http::{self, Accept, Outgoing, Reply, redact},
     pace::HostKey,
     run::{Context, Failure},
     store::{Lease, PageCommit, PageOutcome, PageTask},
+    text::one_line,
 };
 
 /// What a page led to.
@@ -25,6 +28,10 @@ pub struct Walked {
     pub hosts: BTreeSet<HostKey>,
     /// Whether it is a page of the job's own listing, not of a follow-up.
     pub listing: bool,
+    /// Items that were kept of it.
+    pub items: usize,
+    /// Whether the site was asked at all.
+    pub asked: bool,
 }
 
 /// The endpoint of a page task.
@@ -59,6 +66,10 @@ pub fn first_page(job: &Job) -> PageTask {
 /// Entries to ask for: the dialect's size or the site's, and no more than a job wants at all.
 pub fn limit(job: &Job, endpoint: &Endpoint, task: &PageTask) -> Option<u32> {
     let paging = endpoint.paging(&task.params);
+    if task.at.limit.is_some() {
+        // Page numbers mean nothing without the size that they were counted with.
+        return task.at.limit;
+    }
     let limit = paging.limit(job.site.page_size)?;
     let most = job
         .max_items
@@ -114,6 +125,7 @@ pub async fn walk(
         return commit(context, job, lease, task, None).await;
     };
     let url = redact(&out.url);
+    tracing::debug!(job.name = %job.name, "GET {url}");
     let named = |failure: Failure| failure.about(&url);
     let reply = context.http.page(&out, Accept::Json).await;
     let reply = reply.map_err(|error| named(error.into()))?;
@@ -140,12 +152,27 @@ pub async fn read(
     let (job, endpoint, depth) = (job.clone(), endpoint.clone(), task.depth);
     let parsing = tokio::task::spawn_blocking(move || {
         classify(&endpoint, &reply)?;
+        if std::str::from_utf8(&reply.body).is_err() {
+            tracing::warn!(
+                job.name = %job.name,
+                "A page of `{}` is not UTF-8: its text is mended, the bytes are kept as hex", job.name
+            );
+        }
         let with: &[String] = if depth == 0 { &job.with } else { &[] };
         let page = endpoint.read(&reply.body, &job.site.url, with);
-        page.map_err(|error| Failure {
+        let mut page = page.map_err(|error| Failure {
             status: Some(reply.status),
             ..Failure::new(error.class, error.message)
-        })
+        })?;
+        if depth == 0
+            && let Some(predicate) = &job.filter
+        {
+            let before = page.entries.len();
+            page.entries
+                .retain(|entry| is_wanted(&job, predicate, entry));
+            page.filtered = (before - page.entries.len()) as u64;
+        }
+        Ok(page)
     });
     parsing.await.unwrap_or_else(|error| {
         Err(Failure::new(
@@ -229,7 +256,7 @@ async fn commit(
         .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))?;
     let endpoint = endpoint(site, &task)?;
     let mut hosts = BTreeSet::from([host.clone()]);
-    let listing = task.depth == 0;
+    let (listing, asked) = (task.depth == 0, page.is_some());
     let mut commit = PageCommit {
         lease,
         site: site.id.clone(),
@@ -239,8 +266,9 @@ async fn commit(
             .clone()
             .unwrap_or_else(|| endpoint.roles.iter().take(1).cloned().collect()),
         items: Vec::new(),
+        refused: BTreeSet::new(),
         bad: Vec::new(),
-        filtered: 0,
+        filtered: page.as_ref().map_or(0, |page| page.filtered),
         total: page.as_ref().and_then(|page| page.shown.total),
         step: Step::End,
         task,
@@ -255,6 +283,7 @@ async fn commit(
             select(job, &mut commit, entry, &mut hosts);
         }
     }
+    let items = commit.items.len();
     let outcome = context
         .store
         .write("store a page", move |group| group.commit_page(commit))
@@ -264,34 +293,48 @@ async fn commit(
         outcome,
         hosts,
         listing,
+        items,
+        asked,
     })
 }
 
-/// Sorts one entry: wanted, refused by `where`, or unreadable.
+/// Asks a job's `where`. An error in it keeps the item and is reported.
+fn is_wanted(job: &Job, predicate: &Predicate, entry: &Entry) -> bool {
+    let Entry::Good(item) = entry else {
+        return true;
+    };
+    predicate.wants(item).unwrap_or_else(|error| {
+        let error = one_line(&error);
+        tracing::warn!(job.name = %job.name, item.kind = %one_line(&item.kind), item.id = %one_line(&item.id), error, "`where` failed; the item is kept");
+        true
+    })
+}
+
+/// Sorts one entry: an item with what it needs, or unreadable.
 fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet<HostKey>) {
     let item = match entry {
         Entry::Good(item) => item,
         Entry::Bad { raw, message } => return commit.bad.push((raw, message)),
     };
-    if commit.task.depth == 0
-        && let Some(predicate) = &job.filter
-    {
-        match predicate.wants(&item) {
-            Ok(true) => {}
-            Ok(false) => {
-                commit.filtered += 1;
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(job.name = %job.name, item.kind = %item.kind, item.id = %item.id, error, "`where` failed; the item is kept");
-            }
-        }
-    }
-    let wanted = item
+    for url in item
         .files
         .iter()
-        .filter(|file| commit.roles.contains(&file.role));
-    hosts.extend(wanted.filter_map(|file| HostKey::from_url(&file.url.as_ref()?.parse().ok()?)));
+        .filter(|file| commit.roles.contains(&file.role))
+        .filter_map(|file| file.url.as_ref())
+    {
+        let Ok(url) = url.parse::<Url>() else {
+            continue;
+        };
+        let Some(key) = HostKey::from_url(&url) else {
+            continue;
+        };
+        let port = url.port_or_known_default().unwrap_or(0);
+        if allowed(&job.site, url.host_str().unwrap_or_default(), port) {
+            hosts.insert(key);
+        } else {
+            commit.refused.insert(key.to_string());
+        }
+    }
     let follow = item.follow.iter().filter_map(|follow| {
         let endpoint = job.site.dialect.endpoints.get(&follow.endpoint)?;
         let at = endpoint.paging(&follow.params).start();

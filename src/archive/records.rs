@@ -34,11 +34,12 @@ pub struct Line {
 }
 
 impl RecordLog {
-    /// Opens the log and cuts it back to `committed` bytes, after which the next line gets the number `seq` + 1.
+    /// Opens the log and cuts it back to `committed` bytes, after which the next line gets the number `seq` + 1. What is
+    /// cut is kept in a file of the folder `aside`.
     ///
     /// # Errors
     /// When the log is shorter than the database says: then something removed records.
-    pub fn open(archive: &Archive, committed: u64, seq: u64) -> Result<Self, Error> {
+    pub fn open(archive: &Archive, aside: &Path, committed: u64, seq: u64) -> Result<Self, Error> {
         let path = archive.log_path();
         let mut options = fs::OpenOptions::new();
         let file = options
@@ -57,9 +58,14 @@ impl RecordLog {
             )));
         }
         if length > committed {
-            tracing::info!(
+            // A crash leaves a group's lines at most; a database put back from a backup, all that came after it. They are
+            // kept beside the database, whichever it was.
+            let kept = aside.join(format!("uncommitted-{committed}-{length}.jsonl"));
+            keep_tail(&file, committed, &kept).map_err(Error::io("write", &kept))?;
+            tracing::warn!(
                 bytes = length - committed,
-                "Cut back the record log to what was committed"
+                "Cut back the record log to what the database has committed; what was cut is in {}",
+                kept.display()
             );
             file.set_len(committed).map_err(Error::io("cut", &path))?;
             file.sync_all().map_err(Error::io("sync", &path))?;
@@ -129,6 +135,14 @@ impl RecordLog {
     }
 }
 
+/// Copies what follows `from` to a new file and syncs it.
+fn keep_tail(mut log: &fs::File, from: u64, to: &Path) -> io::Result<()> {
+    let mut file = fs::File::create(to)?;
+    log.seek(SeekFrom::Start(from))?;
+    io::copy(&mut log, &mut file)?;
+    file.sync_all()
+}
+
 /// Reads the line at `line`, without its end.
 ///
 /// # Errors
@@ -153,7 +167,7 @@ mod tests {
     fn the_log_is_cut_back_to_what_was_committed_and_never_grows_shorter() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let archive = Archive::create(folder.path()).expect("an archive");
-        let mut log = RecordLog::open(&archive, 0, 0).expect("opens");
+        let mut log = RecordLog::open(&archive, folder.path(), 0, 0).expect("opens");
         log.append(&"one");
         log.sync().expect("syncs");
         let (length, seq) = log.end();
@@ -163,7 +177,7 @@ mod tests {
             read_line(&archive.log_path(), second).expect("there"),
             "\"two\""
         );
-        let log = RecordLog::open(&archive, length, seq).expect("opens");
+        let log = RecordLog::open(&archive, folder.path(), length, seq).expect("opens");
         assert_eq!(
             (
                 fs::read_to_string(archive.log_path())
@@ -173,14 +187,21 @@ mod tests {
             ),
             ("\"one\"\n", 2)
         );
-        assert!(RecordLog::open(&archive, length + 1, seq).is_err());
+        let kept = folder
+            .path()
+            .join(format!("uncommitted-{length}-{}.jsonl", 2 * length));
+        assert_eq!(
+            fs::read_to_string(kept).expect("what was cut is kept"),
+            "\"two\"\n"
+        );
+        assert!(RecordLog::open(&archive, folder.path(), length + 1, seq).is_err());
     }
 
     #[test]
     fn lines_of_a_failed_write_are_forgotten() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let archive = Archive::create(folder.path()).expect("an archive");
-        let mut log = RecordLog::open(&archive, 0, 0).expect("opens");
+        let mut log = RecordLog::open(&archive, folder.path(), 0, 0).expect("opens");
         log.append(&1);
         let mark = log.mark();
         log.append(&2);

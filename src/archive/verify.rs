@@ -46,7 +46,7 @@ pub fn verify(
 ) -> Result<Verified, Error> {
     let mut result = Verified::default();
     for folder in sorted(archive.objects.folder())? {
-        if !folder.is_dir() {
+        if !fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir()) {
             result.damage.push(Damage::Foreign(folder));
             continue;
         }

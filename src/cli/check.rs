@@ -5,7 +5,7 @@ use std::{fmt::Write, path::Path};
 use super::{exit, load, print};
 use crate::{
     config::{Config, Job, Proof, Rate, Schedule, Secret, Site, units},
-    http::redact,
+    text::one_line,
     walk,
 };
 
@@ -40,7 +40,7 @@ fn describe(text: &mut String, job: &Job) -> bool {
     let request = job.listing.request(site, &job.params, &first.at, limit);
     let good = match request {
         Ok(Some(request)) => {
-            let _ = writeln!(text, "  asks first  GET {}", redact(&request.url));
+            let _ = writeln!(text, "  asks first  GET {}", one_line(request.url.as_str()));
             true
         }
         Ok(None) => {
@@ -66,7 +66,14 @@ fn describe(text: &mut String, job: &Job) -> bool {
         Schedule::Every(every) => drop(writeln!(text, "  every       {}", units::duration(*every))),
         Schedule::Cron(cron) => drop(writeln!(text, "  cron        {cron}")),
     }
-    for variable in unset(site) {
+    let missing = unset(site);
+    if let (Some(login), Some(hook), true) = (&site.login, site.dialect.login, missing.is_empty())
+        && let Err(error) = hook.query(login, &site.vars)
+    {
+        let _ = writeln!(text, "  cannot log in: {error}");
+        return false;
+    }
+    for variable in missing {
         let _ = writeln!(
             text,
             "  needs       the environment variable `{variable}`, which is not set"
@@ -115,6 +122,18 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
             notes.push(format!(
                 "`{key}` of [sites.{}] is not acted on by this version",
                 site.name
+            ));
+        }
+    }
+    let sites: Vec<_> = config.sites.values().collect();
+    for (n, one) in sites.iter().enumerate() {
+        for other in sites[n + 1..]
+            .iter()
+            .filter(|other| other.id == one.id && other.url != one.url)
+        {
+            notes.push(format!(
+                "[sites.{}] and [sites.{}] have one id, `{}`, so their records are one site's; if they are two, set `id`",
+                one.name, other.name, one.id
             ));
         }
     }

@@ -42,7 +42,7 @@ impl Demo {
             let status = crate::status::Status::read(&config, None, &clock())?;
             print(format_args!("{}\n{status}\n", finished.summary))?;
             print(format_args!(
-                "The site was asked for {pages} pages and {files} files. {}\n\n",
+                "The site has served {pages} pages and {files} files. {}\n\n",
                 moral(files)
             ))?;
             print(self.next_steps(&path))?;

@@ -10,6 +10,7 @@ use crate::{
     archive::{self, Archive, Lock},
     class::Class,
     clock::rfc3339,
+    http::redact,
     store::{self, Failure, FailureFilter, Store},
     text::{count, duration, one_line},
 };
@@ -87,16 +88,29 @@ impl Failures {
     }
 }
 
+/// An address without what may be secret in it.
+fn shown(url: &str) -> String {
+    url.parse()
+        .map_or_else(|_| one_line(url), |url| redact(&url))
+}
+
 fn as_json(failure: &Failure) -> serde_json::Value {
     json!({
-        "job": failure.job, "site": failure.site, "item": failure.item, "url": failure.url, "class": failure.class,
+        "job": failure.job, "site": failure.site, "item": failure.item, "url": failure.url.as_deref().map(shown), "class": failure.class,
         "tries": failure.tries, "message": failure.message, "first_at": failure.first_at.map(rfc3339),
         "last_at": failure.last_at.map(rfc3339), "next_at": failure.next_at.map(rfc3339),
     })
 }
 
 fn as_text(failure: &Failure, now: i64) -> String {
-    let item = failure.item.as_deref().unwrap_or("a page");
+    let item = failure
+        .item
+        .as_deref()
+        .unwrap_or(if failure.class == Class::Dialect.word() {
+            "an entry"
+        } else {
+            "a page"
+        });
     let ago = failure
         .last_at
         .map_or_else(String::new, |at| format!(", {} ago", duration(now - at)));
@@ -112,12 +126,9 @@ fn as_text(failure: &Failure, now: i64) -> String {
         failure.class
     );
     text += &format!("  {}\n", one_line(&failure.message));
-    if let Some(url) = failure
-        .url
-        .as_deref()
-        .filter(|url| !failure.message.contains(*url))
-    {
-        text += &format!("  {}\n", one_line(url));
+    let url = failure.url.as_deref().map(shown);
+    if let Some(url) = url.filter(|url| !failure.message.contains(url)) {
+        text += &format!("  {url}\n");
     }
     match failure.next_at {
         Some(next) => text += &format!("  tried again in {}\n", duration((next - now).max(0))),

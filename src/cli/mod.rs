@@ -26,6 +26,7 @@ use crate::{
     clock::Clock,
     config::{Config, Diagnostic, Job},
     session, store,
+    text::one_line,
 };
 
 /// Exit codes of the contract.
@@ -164,7 +165,7 @@ pub fn main() -> u8 {
             } else {
                 "larder: "
             };
-            let _ = writeln!(io::stderr(), "{prefix}{error:#}");
+            let _ = writeln!(io::stderr(), "{prefix}{}", words(&error));
             code_of(&error)
         }
     }
@@ -185,10 +186,25 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Sites(sites) => sites.run(config),
         Command::Demo(demo) => demo.run(cli.quiet),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "larder", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "larder", &mut script);
+            io::stdout().lock().write_all(&script)?;
             Ok(exit::OK)
         }
     }
+}
+
+/// The whole chain, without what a link repeats of the one before it.
+fn words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -224,7 +240,9 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     let of_store = |error: &store::Error| match error {
         store::Error::Archive(error) => of_archive(error),
         store::Error::Newer { .. } | store::Error::Damaged(_) => Some(exit::CONFIG),
-        store::Error::Database { .. } | store::Error::Stopped(_) => None,
+        // What was committed is safe; the next run goes on.
+        store::Error::Database { .. } if error.is_damage() => Some(exit::CONFIG),
+        store::Error::Database { .. } | store::Error::Stopped(_) => Some(exit::STOPPED),
     };
     if let Some(error) = error.downcast_ref::<session::Error>() {
         return match error {
@@ -280,10 +298,20 @@ fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
 }
 
 fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    print(format_args!(
-        "{}\n",
-        serde_json::to_string_pretty(value).map_err(|e| anyhow!(e))?
-    ))
+    let text = serde_json::to_string_pretty(value).map_err(|e| anyhow!(e))?;
+    // JSON leaves C1 controls and bidirectional marks as they are; a terminal must not act on them.
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\n' || c.is_ascii_graphic() || one_line(c.encode_utf8(&mut [0; 4])).starts_with(c)
+        {
+            safe.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                safe += &format!("\\u{unit:04x}");
+            }
+        }
+    }
+    print(format_args!("{safe}\n"))
 }
 
 fn clock() -> Clock {

@@ -89,7 +89,8 @@ impl Object {
             },
         };
         let path = archive.objects.path(&digest);
-        if !path.is_file() {
+        // A link in place of an object is not an object.
+        if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
             return Err(unknown().into());
         }
         let path = fs::canonicalize(&path).unwrap_or(path);
@@ -108,7 +109,19 @@ impl Verify {
         let bar = super::progress::bytes_bar(known.values().sum());
         let result = verify(&archive, known, |n| bar.inc(n))?;
         bar.finish_and_clear();
-        let damage: Vec<_> = result.damage.iter().map(describe).collect();
+        let mut damage: Vec<_> = result.damage.iter().map(describe).collect();
+        let log = archive.log_path();
+        let length = fs::metadata(&log).map_or(0, |meta| meta.len());
+        match reader(&config)?
+            .map(|reader| reader.log_bytes())
+            .transpose()?
+        {
+            Some(committed) if length < committed => {
+                damage.push(("short", log.display().to_string()));
+            }
+            None if archive.holds_anything() => damage.push(("missing", "larder.db".to_owned())),
+            _ => {}
+        }
         if self.json {
             let damage: Vec<_> = damage
                 .iter()

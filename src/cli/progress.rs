@@ -76,7 +76,7 @@ struct Shown {
 
 impl Shown {
     fn new(active: &Active, on_terminal: bool) -> Self {
-        let style = ProgressStyle::with_template("{prefix:<16.bold} {bar:16} {wide_msg}")
+        let style = ProgressStyle::with_template("{prefix:<16!.bold} {bar:8} {wide_msg}")
             .expect("the template is a constant");
         let bar = if on_terminal {
             bars().add(ProgressBar::new(0))
@@ -118,8 +118,11 @@ impl Shown {
             hold.as_deref(),
         );
         if on_terminal {
-            self.bar
-                .set_length(u64::try_from(done + counts.files_waiting).unwrap_or(0));
+            self.bar.set_length(
+                u64::try_from(done + counts.files_waiting)
+                    .unwrap_or(0)
+                    .max(1),
+            );
             self.bar.set_position(u64::try_from(done).unwrap_or(0));
             self.bar.set_message(text);
         } else {
@@ -133,36 +136,31 @@ impl Shown {
 
 fn describe(counts: &RunCounts, files_per_s: f64, bytes_per_s: f64, hold: Option<&str>) -> String {
     let done = counts.stored + counts.deduplicated + counts.known;
-    #[expect(clippy::cast_possible_truncation, reason = "a rate for people")]
-    let rate = bytes(bytes_per_s as i64);
-    let mut text = format!(
-        "{} items, {}/{} files, {}, {rate}/s",
+    // What a person looks for first stands first: a narrow terminal cuts the end.
+    let mut text = String::new();
+    if let Some(hold) = hold {
+        text += &format!("waits: {hold}; ");
+    }
+    text += &format!(
+        "{} items, {}/{} files, {}",
         count(counts.seen),
         count(done),
         count(done + counts.files_waiting),
         bytes(counts.bytes)
     );
+    if hold.is_none() && files_per_s > 0.01 && counts.files_waiting > 0 {
+        let left = (counts.files_waiting as f64 / files_per_s * 1000.0) as i64;
+        let more = if counts.pages_waiting > 0 { ">" } else { "" };
+        text += &format!(", {more}{} left", duration(left));
+    }
+    if bytes_per_s >= 1.0 {
+        text += &format!(", {}/s", bytes(bytes_per_s as i64));
+    }
     if counts.files_failed + counts.items_failed > 0 {
         text += &format!(
             ", {} failed",
             count(counts.files_failed + counts.items_failed)
         );
-    }
-    if let Some(hold) = hold {
-        text += &format!("; {hold}");
-    } else if files_per_s > 0.01 && counts.files_waiting > 0 {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            reason = "an estimate"
-        )]
-        let left = (counts.files_waiting as f64 / files_per_s * 1000.0) as i64;
-        let more = if counts.pages_waiting > 0 {
-            "at least "
-        } else {
-            ""
-        };
-        text += &format!(", {more}{} left", duration(left));
     }
     text
 }

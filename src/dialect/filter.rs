@@ -17,6 +17,10 @@ use jaq_json::Val;
 
 /// Outputs of one filter on one input: a page of this many entries is not a page.
 pub(super) const MAX_OUTPUTS: usize = 400_000;
+/// Bytes of a filter's text.
+const MAX_TEXT: usize = 64 << 10;
+/// Brackets in brackets of a filter's text.
+const MAX_NESTING: usize = 100;
 /// How long one filter may work on one page.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -58,6 +62,20 @@ impl Filter {
     /// # Errors
     /// What the compiler expected, and near which piece of the text.
     pub fn compile(text: &str) -> Result<Self, String> {
+        // The compiler recurses with the text: a text like this is no filter that a person wrote.
+        let deepest = text.bytes().scan(0_usize, |depth, byte| {
+            match byte {
+                b'(' | b'[' | b'{' => *depth += 1,
+                b')' | b']' | b'}' => *depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            Some(*depth)
+        });
+        if text.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
+            return Err(format!(
+                "not a jq filter: longer than {MAX_TEXT} bytes, or nested deeper than {MAX_NESTING} brackets"
+            ));
+        }
         let pure = |name: &str| !IMPURE.contains(&name);
         let defs = jaq_core::defs()
             .chain(jaq_std::defs().filter(|def| pure(def.name)))

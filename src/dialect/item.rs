@@ -221,13 +221,14 @@ impl Item {
             ));
         }
         item.raw.clear();
-        item.url = item.url.map(|url| absolute(base, &url));
+        item.url = item.url.map(|url| below(base, &url));
         item.created = item.created.map(|time| instant(&time));
         item.updated = item.updated.map(|time| instant(&time));
         item.tags.retain(|tag| !tag.is_empty());
         item.author = item.author.filter(|a| a.id.is_some() || a.name.is_some());
         for file in &mut item.files {
-            file.url = file.url.take().map(|url| absolute(base, &url));
+            let url = file.url.take().filter(|url| !url.is_empty());
+            file.url = url.map(|url| absolute(base, &url));
             check_hash("md5", file.md5.as_mut(), 32)?;
             check_hash("sha1", file.sha1.as_mut(), 40)?;
             check_hash("sha256", file.sha256.as_mut(), 64)?;
@@ -282,6 +283,16 @@ fn strip_position(message: &str) -> String {
     }
 }
 
+/// A dialect's own path of an item, below the site's base path.
+fn below(base: &Url, url: &str) -> String {
+    if url.starts_with('/') && !url.starts_with("//") {
+        format!("{}{url}", base.as_str().trim_end_matches('/'))
+    } else {
+        absolute(base, url)
+    }
+}
+
+/// An address as the site wrote it, relative to its host.
 fn absolute(base: &Url, url: &str) -> String {
     base.join(url).map_or_else(|_| url.to_owned(), String::from)
 }

@@ -79,6 +79,9 @@ pub struct Position {
     /// Steps back in a row because the seam did not match.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub back: u32,
+    /// Entries of a page, where page numbers count in them: a walk keeps the size that it began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
     /// Steps back so far: what is asked again after one is no loop.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pass: u32,
@@ -104,7 +107,7 @@ pub struct Shown {
     pub next: Option<Cursor>,
     /// Output of `total`.
     pub total: Option<u64>,
-    /// Ids of the entries, in order.
+    /// Ids of the entries, in order; of an unreadable one a digest.
     pub ids: Vec<String>,
 }
 
@@ -168,8 +171,8 @@ impl Paging {
             seam: self.seam(shown),
             stale: at.stale,
             pass: at.pass,
-            shown: (!shown.ids.is_empty())
-                .then(|| hex::encode(Sha256::digest(shown.ids.join("\n")))),
+            limit: limit.filter(|_| self.by == By::Page),
+            shown: (shown.count > 0).then(|| hex::encode(Sha256::digest(shown.ids.join("\n")))),
             ..Position::default()
         };
         if shown.count == 0 {

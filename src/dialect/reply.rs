@@ -3,6 +3,7 @@
 //! A filter that fails on one entry fails that entry, which keeps its raw text; never the page.
 
 use jaq_json::Val;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
@@ -21,6 +22,8 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// What the walk needs to know.
     pub shown: Shown,
+    /// Items that a job's `where` refused, which are not among the entries any more.
+    pub filtered: u64,
 }
 
 /// One entry of a page.
@@ -136,12 +139,16 @@ impl Endpoint {
             .collect();
         shown.ids = entries
             .iter()
-            .filter_map(|entry| match entry {
-                Entry::Good(item) => Some(item.id.clone()),
-                Entry::Bad { .. } => None,
+            .map(|entry| match entry {
+                Entry::Good(item) => item.id.clone(),
+                Entry::Bad { raw, .. } => hex::encode(Sha256::digest(raw)),
             })
             .collect();
-        Ok(Page { entries, shown })
+        Ok(Page {
+            entries,
+            shown,
+            filtered: 0,
+        })
     }
 
     fn entry(&self, entry: Val, base: &Url, with: &[String], whole: bool) -> Entry {

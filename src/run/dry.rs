@@ -12,7 +12,7 @@ use crate::{
     dialect::{Entry, Step},
     http::{Accept, Http},
     pace::{HostKey, Pace},
-    store::{Verdict, page_key},
+    store::{MOST_STALE, Verdict, page_key},
     walk,
 };
 
@@ -58,7 +58,9 @@ pub async fn dry_run(
     let (mut task, mut report, mut seen) =
         (walk::first_page(job), DryReport::default(), BTreeSet::new());
     let mut tries = 0;
-    while seen.insert(page_key(&task)) || tries > 0 {
+    let (mut again, mut stale) = (false, 0);
+    while again || seen.insert(page_key(&task)) {
+        again = false;
         let Some(out) = walk::outgoing(job, &job.listing, &task)? else {
             return Ok(report);
         };
@@ -75,6 +77,7 @@ pub async fn dry_run(
             Err(failure) => match judge(&failure, tries, true, network, &host) {
                 Verdict::Again { wait, counted } => {
                     tries += u32::from(counted);
+                    again = true;
                     tokio::time::sleep(std::time::Duration::from_millis(wait.unsigned_abs())).await;
                     continue;
                 }
@@ -84,8 +87,9 @@ pub async fn dry_run(
         host.ok();
         tries = 0;
         report.pages += 1;
+        report.filtered += page.filtered;
         for entry in &page.entries {
-            count(job, &roles, entry, &mut report);
+            count(&roles, entry, &mut report);
         }
         progress(&report);
         if job.max_pages.is_some_and(|most| report.pages >= most)
@@ -96,7 +100,14 @@ pub async fn dry_run(
         let paging = job.listing.paging(&task.params);
         match paging.step(&task.at, &page.shown, walk::limit(job, &job.listing, &task)) {
             Step::End => return Ok(report),
-            Step::Next(at) => task.at = at,
+            Step::Next(at) => {
+                let same = at.shown.is_some() && at.shown == task.at.shown;
+                stale = if same { stale + 1 } else { 0 };
+                if stale >= MOST_STALE {
+                    break;
+                }
+                task.at = at;
+            }
             Step::Stuck(why) => return Err(Failure::new(Class::Listing, why)),
         }
     }
@@ -106,19 +117,11 @@ pub async fn dry_run(
     ))
 }
 
-fn count(job: &Job, roles: &[String], entry: &Entry, report: &mut DryReport) {
+fn count(roles: &[String], entry: &Entry, report: &mut DryReport) {
     let Entry::Good(item) = entry else {
         report.unreadable += 1;
         return;
     };
-    if job
-        .filter
-        .as_ref()
-        .is_some_and(|filter| filter.wants(item).is_ok_and(|wanted| !wanted))
-    {
-        report.filtered += 1;
-        return;
-    }
     report.items += 1;
     report.gone += u64::from(item.gone.is_some());
     for file in item

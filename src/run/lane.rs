@@ -1,6 +1,10 @@
 //! One host's lane: claims its tasks, waits for its turn, hands them to workers.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -241,36 +245,38 @@ async fn perform(
     };
     let is_page = matches!(work, Work::Page(_));
     let (context, job) = (&runner.context, &active.job);
-    let asked = || {
-        host.ok();
-        drop(connection);
-    };
+    let asked = || drop(connection);
     let result = match work {
         Work::Page(page) => match walk(context, job, lease, page, asked).await {
             Ok(walked) => {
+                if walked.asked {
+                    host.ok();
+                }
+                // Before the lanes are woken: a page beyond a limit must not be claimed.
+                if walked.listing {
+                    active.listed.fetch_add(walked.items, Ordering::Relaxed);
+                }
+                let more = walked.outcome == PageOutcome::Stored { more: true };
+                let limits = runner.check_limits(&active, more && walked.listing).await;
                 for key in &walked.hosts {
                     runner.open_lane(key, &job.site);
                 }
-                match walked.outcome {
-                    PageOutcome::Failed(class, message) => {
-                        tracing::error!(job.name = %job.name, class = %class, "The walk of `{}` cannot go on: {message}", job.name);
-                    }
-                    PageOutcome::Stored { more } => {
-                        runner.check_limits(&active, more && walked.listing);
-                    }
-                    PageOutcome::Stale => {}
+                if let PageOutcome::Failed(class, message) = walked.outcome {
+                    tracing::error!(job.name = %job.name, class = %class, "The walk of `{}` cannot go on: {message}", job.name);
                 }
-                Ok(())
+                limits
             }
             Err(failure) => Err(failure),
         },
-        Work::File(file) => {
-            let done = fetch(context, job, lease, file, asked).await;
-            if done.is_ok() {
-                runner.check_limits(&active, false);
+        Work::File(file) => match fetch(context, job, lease, file, asked).await {
+            Ok(requested) => {
+                if requested {
+                    host.ok();
+                }
+                runner.check_limits(&active, false).await
             }
-            done
-        }
+            Err(failure) => Err(failure),
+        },
     };
     if let Err(failure) = result {
         failed(
@@ -344,6 +350,10 @@ async fn failed(
                 active.job.name, duration(wait), failure.message
             );
         }
+        Verdict::Failed if task.is_page => tracing::error!(
+            job.name = %active.job.name, class = %failure.class,
+            "Gave up a {what} of `{}`: {}", active.job.name, failure.message
+        ),
         Verdict::Failed => tracing::warn!(
             job.name = %active.job.name, class = %failure.class,
             "Gave up a {what} of `{}`: {}", active.job.name, failure.message
@@ -377,34 +387,37 @@ async fn failed(
     match recorded {
         Err(error) => runner.break_off(error),
         Ok(_) if pauses => runner.pause(active, class.word(), &message),
-        Ok(_) => runner.wake_all(),
+        Ok(moved) => {
+            if let Some(key) = moved.and_then(|host| host.parse().ok()) {
+                runner.open_lane(&key, &active.job.site);
+            }
+            runner.wake_all();
+        }
     }
 }
 
 impl Runner {
     /// Stops the walk of a job that has reached a limit of its own; what it has found is still fetched, unless the limit
     /// is one of bytes. `walks_on`: another page of the listing is in the queue.
-    fn check_limits(&self, active: &Active, walks_on: bool) {
+    async fn check_limits(&self, active: &Active, walks_on: bool) -> Result<(), Failure> {
         let (job, now) = (&active.job, self.context.store.counts(active.run));
-        let passed = |limit: Option<u64>, now: i64, before: i64| {
-            limit.filter(|limit| u64::try_from(now - before).is_ok_and(|done| done >= *limit))
+        let passed = |limit: Option<u64>, done: i64| {
+            limit.filter(|limit| u64::try_from(done).is_ok_and(|done| done >= *limit))
         };
-        let before = &active.before;
         let message = |word: &str, limit: u64| {
             format!("reached `{word}` = {limit}; the next run goes on from here")
         };
-        if let Some(limit) = passed(job.max_bytes, now.bytes, before.bytes) {
-            if !now.is_finished() {
-                self.pause(active, Class::Limit.word(), &message("max_bytes", limit));
-            }
-            return;
+        let reached = passed(job.max_bytes, now.bytes - active.before.bytes);
+        if let Some(limit) = reached.filter(|_| !now.is_finished() && !active.is_over()) {
+            let paused = self
+                .pause_and_keep(active, Class::Limit.word(), message("max_bytes", limit))
+                .await;
+            return paused.map_err(|error| Failure::new(Class::Storage, error.to_string()));
         }
-        let walked = passed(job.max_pages, now.pages_done, before.pages_done)
+        let listed = i64::try_from(active.listed.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+        let walked = passed(job.max_pages, now.pages_done - active.before.pages_done)
             .map(|limit| message("max_pages", limit))
-            .or_else(|| {
-                passed(job.max_items, now.seen, before.seen)
-                    .map(|limit| message("max_items", limit))
-            });
+            .or_else(|| passed(job.max_items, listed).map(|limit| message("max_items", limit)));
         if let Some(message) = walked.filter(|_| walks_on) {
             active
                 .walked_enough
@@ -413,5 +426,6 @@ impl Runner {
                 .get_or_insert(message);
             self.ended.notify_one();
         }
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ mod under_way;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -95,6 +95,8 @@ pub struct Active {
     pub resumed: bool,
     /// The counters when this process began.
     pub before: RunCounts,
+    /// Items of its listing that this process has kept.
+    listed: AtomicUsize,
     /// Set when the walk has come to a limit of the job: what it found is still fetched.
     walked_enough: Mutex<Option<String>>,
     ended: Mutex<Option<Ended>>,
@@ -179,6 +181,7 @@ impl Runner {
                 run: begun.run,
                 resumed: begun.resumed,
                 before,
+                listed: AtomicUsize::new(0),
                 walked_enough: Mutex::default(),
                 ended: Mutex::default(),
             };
@@ -299,11 +302,11 @@ impl Runner {
                 }
                 continue;
             }
-            // All that is left is the page at which the walk was told to stop.
+            // All that may be left are pages at which the walk was told to stop.
             let counts = self.context.store.counts(active.run);
             if let Some(message) = active.limit()
                 && counts.files_waiting <= 0
-                && counts.pages_waiting <= 1
+                && !self.works_on_pages(active).await?
             {
                 self.pause_and_keep(active, Class::Limit.word(), message)
                     .await?;
@@ -312,8 +315,17 @@ impl Runner {
         Ok(())
     }
 
+    /// Whether pages that complete items are in the queue, or any page is being asked for.
+    async fn works_on_pages(&self, active: &Active) -> Result<bool, store::Error> {
+        let job = active.id;
+        self.context
+            .store
+            .write("look for pages", move |group| group.works_on_pages(job))
+            .await
+    }
+
     /// Renews claims and does what other processes ask for.
-    async fn attend(&self, looks: u32) -> Result<(), store::Error> {
+    async fn attend(self: &Arc<Self>, looks: u32) -> Result<(), store::Error> {
         if looks.is_multiple_of(RENEW_EVERY) {
             let tokens: Vec<_> = self
                 .leases
@@ -345,6 +357,17 @@ impl Runner {
                 .store
                 .write("do what was asked", take_requests)
                 .await?;
+            let jobs = self.claimable().0;
+            let hosts = self
+                .context
+                .store
+                .write("look for hosts", move |group| group.hosts_of(&jobs))
+                .await?;
+            for (job, host) in hosts {
+                if let (Some(active), Ok(key)) = (self.jobs.get(&job), host.parse()) {
+                    self.open_lane(&key, &active.job.site);
+                }
+            }
             self.wake_all();
         }
         Ok(())
@@ -461,7 +484,7 @@ impl Runner {
 
     /// Holds a job for a person; the rest of the run goes on.
     fn pause(&self, active: &Active, reason: &'static str, message: &str) {
-        tracing::warn!(job.name = %active.job.name, reason, "Paused the job `{}`: {message}", active.job.name);
+        tracing::error!(job.name = %active.job.name, reason, "Paused the job `{}`: {message}", active.job.name);
         active.end(Ended::Paused {
             reason,
             message: message.to_owned(),

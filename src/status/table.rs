@@ -94,9 +94,9 @@ impl Status {
             State::Queued => {
                 let (pages, files) = (job.counts.pages_waiting, job.counts.files_waiting);
                 lines.push(format!(
-                    "{} pages and {} files wait: `larder run {}` goes on with them",
-                    count(pages),
-                    count(files),
+                    "{} and {} wait: `larder run {}` goes on with them",
+                    things(pages, "page"),
+                    things(files, "file"),
                     job.name
                 ));
             }
@@ -162,6 +162,14 @@ impl Status {
             duration(until - self.now)
         )
     }
+}
+
+fn things(number: i64, word: &str) -> String {
+    format!(
+        "{} {word}{}",
+        count(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 fn progress(job: &JobStatus) -> String {

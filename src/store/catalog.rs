@@ -13,6 +13,7 @@ use crate::{
     class::Class,
     clock::rfc3339,
     dialect::{FileRef, Item},
+    text::one_line,
 };
 
 /// Runs that give a file up for a lasting reason before walks leave it alone.
@@ -118,7 +119,12 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             .prepare_cached("UPDATE items SET gone = NULL WHERE id = ?")?
             .execute([row.id])?;
     }
-    let Some(draft) = &row.draft else {
+    // What an earlier run could not complete is seen anew: its draft must not bring back what the site has removed.
+    let draft = row
+        .draft
+        .as_ref()
+        .filter(|_| !first || completes == Some(row.id));
+    let Some(draft) = draft else {
         if completes == Some(row.id) {
             // It became a record meanwhile: what is left to say about it alone is no item.
             return Ok(first);
@@ -245,6 +251,9 @@ fn want(
                 return Ok(false);
             }
             ("waiting", true) => {
+                if *url != file.url && file.url.is_some() {
+                    move_file(group, lease, id, file, md5.as_deref())?;
+                }
                 // An earlier run may have left it; then this run takes it over.
                 return adopt(group, lease, id, file, md5.as_deref());
             }
@@ -257,12 +266,17 @@ fn want(
         .transpose()?
         .flatten();
     let gone = item.gone.is_some();
-    let state = match (&held, &file.url) {
-        (Some(_), _) => "held",
-        (None, Some(_)) if !gone => "waiting",
+    let refusal = refusal(group, item, file);
+    let state = match &refusal {
+        _ if held.is_some() => "held",
+        None if !gone => "waiting",
         _ => "missing",
     };
-    let class = (state == "missing").then_some(Class::NoUrl.word());
+    let class = refusal
+        .as_ref()
+        .filter(|_| state == "missing")
+        .map(|(class, _)| class.word());
+    let class = class.or((state == "missing").then_some(Class::NoUrl.word()));
     group
         .db
         .prepare_cached(
@@ -278,7 +292,10 @@ fn want(
             Ok(false)
         }
         "missing" if gone => Ok(false),
-        "missing" => refuse_file(group, lease, id, file, &item.kind, &item.id).map(|()| false),
+        "missing" => {
+            let (class, message) = refusal.unwrap_or((Class::NoUrl, String::new()));
+            refuse_file(group, lease, id, file, class, &message).map(|()| false)
+        }
         _ => adopt(group, lease, id, file, md5.as_deref()),
     }
 }
@@ -349,18 +366,14 @@ fn refuse_file(
     lease: &Lease,
     id: i64,
     file: &FileRef,
-    kind: &str,
-    ident: &str,
+    class: Class,
+    message: &str,
 ) -> Result<(), Error> {
-    let message = format!(
-        "the site shows no address for the {} of {kind}/{ident}",
-        file.role
-    );
     let new = group
         .db
         .prepare_cached(
-            "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, class, message, first_at, last_at, tries, rounds)
-             VALUES (?1, ?2, 'file', ?3, '', 'failed', ?4, ?5, ?6, ?7, ?8, ?9, ?9, 1, 1)
+            "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, class, message, first_at, last_at, tries, rounds, url)
+             VALUES (?1, ?2, 'file', ?3, '', 'failed', ?4, ?5, ?6, ?7, ?8, ?9, ?9, 1, 1, ?10)
              ON CONFLICT (job, kind, key) DO UPDATE SET run = excluded.run, last_at = excluded.last_at WHERE tasks.run <> excluded.run",
         )?
         .execute(params![
@@ -370,9 +383,10 @@ fn refuse_file(
             id,
             file.role,
             file.index,
-            Class::NoUrl.word(),
+            class.word(),
             message,
-            group.now
+            group.now,
+            file.url.as_ref().filter(|_| class == Class::BlockedAddress)
         ])?;
     if new > 0 {
         group.changes.run(lease.run).files_failed += 1;
@@ -380,10 +394,70 @@ fn refuse_file(
     Ok(())
 }
 
-/// `host:port` of an address, as the queue groups its tasks.
+/// Why a file is not even asked for.
+fn refusal(group: &Group<'_>, item: &Item, file: &FileRef) -> Option<(Class, String)> {
+    let Some(url) = &file.url else {
+        let message = format!(
+            "the site shows no address for the {} of {}/{}",
+            file.role, item.kind, item.id
+        );
+        return Some((Class::NoUrl, one_line(&message)));
+    };
+    let host = host_of(url);
+    if host.is_empty() {
+        return Some((
+            Class::BadUrl,
+            one_line(&format!("`{url}` is not an http or https address")),
+        ));
+    }
+    if group.refused.contains(&host) {
+        let name = host.rsplit_once(':').map_or(host.as_str(), |(name, port)| {
+            if matches!(port, "80" | "443") {
+                name
+            } else {
+                &host
+            }
+        });
+        let message = format!(
+            "{name} is not a media host of this site; if it is right, write `media_hosts = [\"{name}\"]` there"
+        );
+        return Some((Class::BlockedAddress, one_line(&message)));
+    }
+    None
+}
+
+/// A file that waits is now at another address: that one is asked, unless the old one is being asked right now.
+fn move_file(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    file: &FileRef,
+    md5: Option<&[u8]>,
+) -> Result<(), Error> {
+    let url = file.url.as_deref().unwrap_or_default();
+    let host = host_of(url);
+    if host.is_empty() || group.refused.contains(&host) {
+        return Ok(());
+    }
+    group
+        .db
+        .prepare_cached("UPDATE files SET url = ? WHERE item = ? AND role = ? AND idx = ?")?
+        .execute((url, id, &file.role, file.index))?;
+    group
+        .db
+        .prepare_cached(
+            "UPDATE tasks SET url = ?1, host = ?2
+             WHERE job = ?3 AND kind = 'file' AND key = ?4 AND item = ?5 AND role = ?6 AND idx = ?7 AND state IN ('ready', 'waiting')",
+        )?
+        .execute(params![url, host, lease.job, file_key(id, file, md5), id, file.role, file.index])?;
+    Ok(())
+}
+
+/// `host:port` of an http or https address, as the queue groups its tasks; empty for any other.
 pub(super) fn host_of(url: &str) -> String {
     let key = Url::parse(url)
         .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
         .and_then(|url| crate::pace::HostKey::from_url(&url));
     key.map(|key| key.as_str().to_owned()).unwrap_or_default()
 }

@@ -128,7 +128,7 @@ pub(super) fn give_up_file(
     lease: &Lease,
     file: (i64, &str, u32),
     class: Class,
-) -> Result<(), Error> {
+) -> Result<Option<String>, Error> {
     let (item, role, index) = file;
     let sql = "SELECT md5, url FROM files WHERE item = ? AND role = ? AND idx = ?";
     let row = group
@@ -174,7 +174,7 @@ pub(super) fn give_up_file(
             for item in items {
                 catalog::finish_if_complete(group, lease.run, item)?;
             }
-            return Ok(());
+            return Ok(Some(host));
         }
     }
     let change = RunCounts {
@@ -186,5 +186,5 @@ pub(super) fn give_up_file(
     for item in items {
         catalog::finish_if_complete(group, lease.run, item)?;
     }
-    Ok(())
+    Ok(None)
 }

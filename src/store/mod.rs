@@ -16,7 +16,7 @@ mod writer;
 
 pub use counts::RunCounts;
 pub use files::FileStored;
-pub use pages::{PageCommit, PageOutcome};
+pub use pages::{MOST_STALE, PageCommit, PageOutcome};
 pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use requests::{RequestOutcome, Retried, retry};
@@ -27,7 +27,7 @@ pub use writer::{Group, Store};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// SQLite refused.
-    #[error("database: could not {what}: {source}")]
+    #[error("larder.db: could not {what}: {source}{}", if self.is_damage() { "; put it back from a backup" } else { "" })]
     Database {
         /// What was tried.
         what: &'static str,
@@ -60,6 +60,21 @@ impl Error {
         move |source| Self::Database {
             what,
             source: std::sync::Arc::new(source),
+        }
+    }
+
+    /// Whether the database itself is damaged.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Database { source, .. } => {
+                matches!(
+                    source.sqlite_error_code(),
+                    Some(DatabaseCorrupt | NotADatabase)
+                )
+            }
+            Self::Damaged(_) => true,
+            _ => false,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     archive::Digest,
     class::Class,
     dialect::{Item, Step},
+    text::one_line,
 };
 
 /// What a page showed, ready to be stored.
@@ -24,6 +25,8 @@ pub struct PageCommit {
     pub roles: Vec<String>,
     /// Its items, with the pages that complete each.
     pub items: Vec<(Item, Vec<PageTask>)>,
+    /// `host:port` of hosts that files may not come from.
+    pub refused: std::collections::BTreeSet<String>,
     /// Entries that no filter could read, as (raw JSON, message).
     pub bad: Vec<(String, String)>,
     /// Items that `where` refused.
@@ -49,7 +52,7 @@ pub enum PageOutcome {
 }
 
 /// Pages in a row without anything new, after which a listing goes round in circles.
-const MOST_STALE: u32 = 2;
+pub const MOST_STALE: u32 = 2;
 
 impl Group<'_> {
     /// Stores a page. A crash is before it or after it, never inside.
@@ -64,6 +67,7 @@ impl Group<'_> {
             host,
             roles,
             items,
+            refused,
             bad,
             filtered,
             total,
@@ -72,6 +76,7 @@ impl Group<'_> {
         if !self.holds(&lease)? {
             return Ok(PageOutcome::Stale);
         }
+        self.refused = refused;
         let (mut shown, mut new) = (0, 0);
         for (item, follow) in items {
             let follow: Vec<_> = follow
@@ -89,7 +94,12 @@ impl Group<'_> {
             new += usize::from(catalog::sight(self, &lease, sight)?);
         }
         for (raw, message) in &bad {
-            self.keep_bad(&lease, &task.endpoint, raw, message)?;
+            let start: String = raw.chars().take(120).collect();
+            let message = one_line(&format!(
+                "{message}, in an entry of `{}`: {start}",
+                task.endpoint
+            ));
+            self.keep_bad(&lease, &task.endpoint, raw, &message)?;
         }
         self.changes.run(lease.run).filtered += i64::try_from(filtered).unwrap_or(i64::MAX);
         if task.depth == 0
@@ -107,11 +117,12 @@ impl Group<'_> {
                 let repeats =
                     (shown > 0 && new == 0) || (at.shown.is_some() && at.shown == task.at.shown);
                 at.stale = if repeats { task.at.stale + 1 } else { 0 };
-                let stale = at.stale;
+                // New entries at the top push known ones onto later pages: as many stale pages as that are no circle.
+                let same = at.shown.is_some() && at.shown == task.at.shown;
+                let circle =
+                    at.stale >= MOST_STALE && (same || u64::from(at.stale) * 2 > at.number);
                 let next = PageTask { at, ..task.clone() };
-                if stale >= MOST_STALE
-                    || !catalog::queue_page(self, &lease, &next, &host, task.item)?
-                {
+                if circle || !catalog::queue_page(self, &lease, &next, &host, task.item)? {
                     PageOutcome::Failed(
                         Class::Loop,
                         "the listing shows the same entries again and again".to_owned(),

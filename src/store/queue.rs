@@ -148,33 +148,57 @@ impl Group<'_> {
     /// When a row cannot be read.
     pub fn claim(&mut self, claim: &Claim) -> Result<Claimed, Error> {
         let token = fastrand::i64(1..);
-        let list = |ids: &[i64]| {
-            ids.iter()
-                .map(i64::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let mut jobs = format!("t.job IN ({})", list(&claim.jobs));
-        if claim.pages && !claim.limited.is_empty() {
-            jobs += &format!(
-                " AND (t.item IS NOT NULL OR t.job NOT IN ({}))",
-                list(&claim.limited)
-            );
+        let mut tasks = Vec::new();
+        let mut next_due = None;
+        // Each job in turn, beginning with another one each time: a long queue of one is no wait for the others.
+        let first = usize::try_from(token).unwrap_or(0) % claim.jobs.len().max(1);
+        for job in claim.jobs.iter().cycle().skip(first).take(claim.jobs.len()) {
+            let most = claim.most as usize - tasks.len();
+            if most == 0 {
+                break;
+            }
+            let found = self.claim_of(claim, *job, most, token, &mut tasks)?;
+            if found < most {
+                let due = self.next_due(claim, *job)?;
+                next_due = [next_due, due].into_iter().flatten().min();
+            }
         }
+        let mut update = self.db.prepare_cached(
+            "UPDATE tasks SET state = 'leased', token = ?2, lease = ?3 WHERE id = ?1",
+        )?;
+        for task in &tasks {
+            update.execute((task.lease.task, token, self.now + LEASE))?;
+        }
+        Ok(Claimed { tasks, next_due })
+    }
+
+    /// Finds tasks of one job, oldest first. Uses tasks_open; the left joins find a file's row and what is known of it.
+    fn claim_of(
+        &self,
+        claim: &Claim,
+        job: i64,
+        most: usize,
+        token: i64,
+        tasks: &mut Vec<Task>,
+    ) -> Result<usize, Error> {
         let kind = if claim.pages { "page" } else { "file" };
-        // Uses tasks_open; job ids are numbers of ours. The left join finds a file's row.
+        let limited = if claim.pages && claim.limited.contains(&job) {
+            "AND t.item IS NOT NULL"
+        } else {
+            ""
+        };
         let sql = format!(
             "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft
              FROM tasks t
              LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
              LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
-             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.state IN ('ready', 'waiting') AND t.due <= ?2 AND {jobs}
+             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.job = ?4 AND t.state IN ('ready', 'waiting') AND t.due <= ?2 {limited}
              ORDER BY t.due, t.id
              LIMIT ?3"
         );
         let mut select = self.db.prepare_cached(&sql)?;
-        let mut rows = select.query(params![claim.host, self.now, claim.most])?;
-        let mut tasks = Vec::new();
+        let mut rows = select.query(params![claim.host, self.now, most as i64, job])?;
+        let before = tasks.len();
         while let Some(row) = rows.next()? {
             let lease = Lease {
                 task: row.get(0)?,
@@ -210,24 +234,18 @@ impl Group<'_> {
                 work,
             });
         }
-        let mut update = self.db.prepare_cached(
-            "UPDATE tasks SET state = 'leased', token = ?2, lease = ?3 WHERE id = ?1",
-        )?;
-        for task in &tasks {
-            update.execute((task.lease.task, token, self.now + LEASE))?;
-        }
-        let mut next_due = None;
-        if tasks.len() < claim.most as usize {
-            let sql = format!(
-                "SELECT min(t.due) FROM tasks t
-                 WHERE t.host = ?1 AND t.kind = '{kind}' AND t.state IN ('ready', 'waiting') AND t.due > ?2 AND {jobs}"
-            );
-            next_due = self
-                .db
-                .prepare_cached(&sql)?
-                .query_row((&claim.host, self.now), |row| row.get(0))?;
-        }
-        Ok(Claimed { tasks, next_due })
+        Ok(tasks.len() - before)
+    }
+
+    /// When the next waiting task of one job is due.
+    fn next_due(&self, claim: &Claim, job: i64) -> Result<Option<Millis>, Error> {
+        let kind = if claim.pages { "page" } else { "file" };
+        let sql = format!(
+            "SELECT min(due) FROM tasks
+             WHERE host = ?1 AND kind = '{kind}' AND job = ?3 AND state IN ('ready', 'waiting') AND due > ?2"
+        );
+        let mut select = self.db.prepare_cached(&sql)?;
+        Ok(select.query_row((&claim.host, self.now, job), |row| row.get(0))?)
     }
 
     /// Renews claims, and takes back those of workers that do not answer any more.
@@ -268,6 +286,35 @@ impl Group<'_> {
         hex::decode(md5).map_or(Ok(None), |md5| held(self.db, &md5))
     }
 
+    /// Whether pages that complete items are in the queue of a job, or any of its pages is claimed.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn works_on_pages(&self, job: i64) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE kind = 'page' AND item IS NOT NULL AND job = ?1 AND state IN ('ready', 'waiting'))
+                       OR EXISTS (SELECT 1 FROM tasks WHERE state = 'leased' AND kind = 'page' AND job = ?1)";
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .query_row([job], |row| row.get(0))?)
+    }
+
+    /// Hosts with open tasks of these jobs, as (job, host).
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn hosts_of(&self, jobs: &[i64]) -> Result<Vec<(i64, String)>, Error> {
+        let sql = "SELECT DISTINCT host FROM tasks WHERE job = ? AND state IN ('ready', 'waiting')";
+        let mut select = self.db.prepare_cached(sql)?;
+        let mut hosts = Vec::new();
+        for job in jobs {
+            for host in select.query_map([job], |row| row.get(0))? {
+                hosts.push((*job, host?));
+            }
+        }
+        Ok(hosts)
+    }
+
     /// Whether the claim still holds.
     pub(super) fn holds(&self, lease: &Lease) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM tasks WHERE id = ? AND state = 'leased' AND token = ?";
@@ -277,13 +324,19 @@ impl Group<'_> {
             .exists((lease.task, lease.token))?)
     }
 
-    /// Records that a task did not succeed. Returns whether the claim still held.
+    /// Records that a task did not succeed. Returns the host at which another address of the same
+    /// bytes is asked instead, where there is one.
     ///
     /// # Errors
     /// When SQLite refuses.
-    pub fn fail(&mut self, lease: &Lease, why: &Why, verdict: &Verdict) -> Result<bool, Error> {
+    pub fn fail(
+        &mut self,
+        lease: &Lease,
+        why: &Why,
+        verdict: &Verdict,
+    ) -> Result<Option<String>, Error> {
         if !self.holds(lease)? {
-            return Ok(false);
+            return Ok(None);
         }
         let state = match verdict {
             Verdict::Again { .. } => "waiting",
@@ -320,14 +373,14 @@ impl Group<'_> {
                     .prepare_cached("UPDATE jobs SET paused = ?2, message = ?3 WHERE id = ?1")?
                     .execute((lease.job, why.class.word(), &why.message))?;
             }
-            Verdict::Failed => self.give_up(lease, why.class)?,
+            Verdict::Failed => return self.give_up(lease, why.class),
             Verdict::Again { .. } => {}
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// What giving a task up means for what it belongs to.
-    fn give_up(&mut self, lease: &Lease, class: Class) -> Result<(), Error> {
+    fn give_up(&mut self, lease: &Lease, class: Class) -> Result<Option<String>, Error> {
         let sql = "SELECT kind, item, role, idx FROM tasks WHERE id = ?";
         let row = |row: &rusqlite::Row<'_>| {
             Ok((
@@ -349,7 +402,7 @@ impl Group<'_> {
             if let Some(item) = item {
                 catalog::finish_if_complete(self, lease.run, item)?;
             }
-            return Ok(());
+            return Ok(None);
         }
         let (Some(item), Some(role), Some(index)) = (item, role, index) else {
             return Err(Error::Damaged(format!("task {}", lease.task)));

@@ -264,7 +264,7 @@ impl Reader {
     ) -> Result<(), E> {
         // Uses tasks_failed.
         let sql = "SELECT j.name, j.site, i.kind || '/' || i.ident, coalesce(t.url, ''), t.class, t.tries, t.message, t.first_at, t.last_at,
-                          t.state, t.due, t.kind, t.payload
+                          t.state, t.due
                    FROM tasks t JOIN jobs j ON j.id = t.job LEFT JOIN items i ON i.id = t.item
                    WHERE (t.state = 'failed' OR (t.state = 'waiting' AND t.class IS NOT NULL))
                      AND (?1 IS NULL OR j.name = ?1) AND (?2 IS NULL OR t.class = ?2)
@@ -288,7 +288,7 @@ impl Reader {
                     message: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
                     first_at: row.get(7)?,
                     last_at: row.get(8)?,
-                    next_at: if state == "waiting" {
+                    next_at: if state == "waiting" && row.get::<_, i64>(10)? > 0 {
                         row.get(10)?
                     } else {
                         None
@@ -329,6 +329,19 @@ impl Reader {
             Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Bytes of the record log that are committed.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn log_bytes(&self) -> Result<u64, Error> {
+        let sql = "SELECT value FROM meta WHERE key = 'log_bytes'";
+        let text: Option<String> = self.db.query_row(sql, [], |row| row.get(0)).optional()?;
+        text.map_or(Ok(0), |text| {
+            text.parse()
+                .map_err(|_| Error::Damaged("meta.log_bytes".to_owned()))
+        })
     }
 
     /// Objects whose digest begins with these hex digits, two at most.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::{Error, Group, RunCounts, Store};
+use super::{Error, Group, RunCounts, Store, catalog};
 use crate::class::Class;
 
 /// Where a request went.
@@ -81,7 +81,7 @@ impl Group<'_> {
     pub fn retry(&mut self, job: Option<&str>, class: Option<&str>) -> Result<Retried, Error> {
         let mut retried = Retried::default();
         let mut select = self.db.prepare_cached(
-            "SELECT t.id, t.job, t.kind, t.item, t.role, t.idx, t.url, (SELECT max(id) FROM runs WHERE job = t.job)
+            "SELECT t.id, t.run, t.kind, t.item, t.role, t.idx, t.url, (SELECT max(id) FROM runs WHERE job = t.job)
              FROM tasks t JOIN jobs j ON j.id = t.job
              WHERE t.state = 'failed' AND (?1 IS NULL OR j.name = ?1) AND (?2 IS NULL OR t.class = ?2)",
         )?;
@@ -90,20 +90,27 @@ impl Group<'_> {
         while let Some(row) = rows.next()? {
             let (id, kind, run): (i64, String, i64) = (row.get(0)?, row.get(2)?, row.get(7)?);
             let url: Option<String> = row.get(6)?;
+            // A refused file has no host yet; a page keeps its own.
+            let host = url
+                .as_deref()
+                .map(catalog::host_of)
+                .filter(|host| !host.is_empty() && kind == "file");
+            // Only the run that counted the failure gives it back.
+            let counted = -i64::from(row.get::<_, i64>(1)? == run);
             let change = match kind.as_str() {
                 "page" => RunCounts {
                     pages_waiting: 1,
-                    pages_failed: -1,
+                    pages_failed: counted,
                     ..RunCounts::default()
                 },
-                "file" if url.is_some() => {
+                "file" if host.is_some() => {
                     let file: (Option<i64>, Option<String>, Option<u32>) =
                         (row.get(3)?, row.get(4)?, row.get(5)?);
                     let sql = "UPDATE files SET state = 'waiting', class = NULL WHERE item = ? AND role = ? AND idx = ?";
                     self.db.prepare_cached(sql)?.execute(file)?;
                     RunCounts {
                         files_waiting: 1,
-                        files_failed: -1,
+                        files_failed: counted,
                         ..RunCounts::default()
                     }
                 }
@@ -112,8 +119,8 @@ impl Group<'_> {
                     continue;
                 }
             };
-            let sql = "UPDATE tasks SET state = 'ready', run = ?2, due = 0, tries = 0, rounds = 0 WHERE id = ?1";
-            self.db.prepare_cached(sql)?.execute((id, run))?;
+            let sql = "UPDATE tasks SET state = 'ready', run = ?2, due = 0, tries = 0, rounds = 0, host = coalesce(?3, host) WHERE id = ?1";
+            self.db.prepare_cached(sql)?.execute((id, run, host))?;
             self.changes.run(run).add(&change);
             reopened.insert(run);
             retried.ready += 1;

@@ -40,6 +40,10 @@ pub struct Begun {
     pub hosts: Vec<String>,
 }
 
+/// Runs that may stop at the same page of a listing before the next one walks from the top again: what is new there
+/// must not wait for a page that never heals. A site that cannot be reached at all is waited for.
+const HEALING_ROUNDS: i64 = 2;
+
 struct Last {
     id: i64,
     ended: bool,
@@ -143,51 +147,68 @@ impl Group<'_> {
     /// Takes up the last run, if it left anything to do: an interrupted one, or one whose walk stopped at a page that
     /// may work now.
     fn take_up(&mut self, job: i64, last: &Last) -> Result<bool, Error> {
-        if last.ended {
-            let heals: Vec<_> = Class::ALL
-                .iter()
-                .filter(|c| c.heals())
-                .map(|c| format!("'{c}'"))
-                .collect();
-            let sql = format!(
-                "UPDATE tasks SET state = 'ready', due = 0, tries = 0
-                 WHERE job = ? AND run = ? AND kind = 'page' AND state = 'failed' AND class IN ({})",
-                heals.join(", ")
-            );
-            let pages = self.db.prepare_cached(&sql)?.execute((job, last.id))?;
-            if pages == 0 {
-                return Ok(false);
+        if !last.ended {
+            let open =
+                "SELECT 1 FROM tasks WHERE job = ? AND state IN ('ready', 'waiting') LIMIT 1";
+            if self.db.prepare_cached(open)?.exists([job])? {
+                // A wait of yesterday is over: nobody wants to wait for it again.
+                self.db
+                    .prepare_cached("UPDATE tasks SET due = 0 WHERE job = ? AND state = 'waiting'")?
+                    .execute([job])?;
+                return Ok(true);
             }
-            self.db
-                .prepare_cached("UPDATE runs SET ended = NULL, result = NULL WHERE id = ?")?
-                .execute([last.id])?;
-            let pages = i64::try_from(pages).unwrap_or(i64::MAX);
-            let change = RunCounts {
-                pages_waiting: pages,
-                pages_failed: -pages,
-                ..RunCounts::default()
-            };
-            self.changes.run(last.id).add(&change);
-            return Ok(true);
+            // Nothing is left of it: it ended unseen.
+            let sql = "SELECT pages_failed FROM runs WHERE id = ?";
+            let failed: i64 = self
+                .db
+                .prepare_cached(sql)?
+                .query_row([last.id], |row| row.get(0))?;
+            self.finish_run(job, last.id, if failed > 0 { "failed" } else { "done" })?;
         }
-        let open = "SELECT 1 FROM tasks WHERE job = ? AND state IN ('ready', 'waiting') LIMIT 1";
-        if self.db.prepare_cached(open)?.exists([job])? {
-            // A wait of yesterday is over: nobody wants to wait for it again.
-            self.db
-                .prepare_cached("UPDATE tasks SET due = 0 WHERE job = ? AND state = 'waiting'")?
-                .execute([job])?;
-            return Ok(true);
+        let heals: Vec<_> = Class::ALL
+            .iter()
+            .filter(|c| c.heals())
+            .map(|c| format!("'{c}'"))
+            .collect();
+        let sql = format!(
+            "UPDATE tasks SET state = 'ready', due = 0, tries = 0
+             WHERE job = ? AND run = ? AND kind = 'page' AND item IS NULL AND state = 'failed' AND (rounds < {HEALING_ROUNDS} OR class IN ('connect', 'dns', 'timeout'))
+               AND class IN ({})",
+            heals.join(", ")
+        );
+        let pages = self.db.prepare_cached(&sql)?.execute((job, last.id))?;
+        if pages == 0 {
+            return Ok(false);
         }
-        self.finish_run(job, last.id, "done")?;
-        Ok(false)
+        self.db
+            .prepare_cached("UPDATE runs SET ended = NULL, result = NULL WHERE id = ?")?
+            .execute([last.id])?;
+        let pages = i64::try_from(pages).unwrap_or(i64::MAX);
+        let change = RunCounts {
+            pages_waiting: pages,
+            pages_failed: -pages,
+            ..RunCounts::default()
+        };
+        self.changes.run(last.id).add(&change);
+        Ok(true)
     }
 
     /// A new run from the first page. What an abandoned one left of its walk is forgotten; its files are still fetched.
     fn fresh(&mut self, job: i64, spec: &JobSpec, last: Option<&Last>) -> Result<i64, Error> {
-        if let Some(last) = last.filter(|last| !last.ended) {
-            self.db
-                .prepare_cached("DELETE FROM tasks WHERE job = ? AND kind = 'page' AND state IN ('ready', 'waiting')")?
-                .execute([job])?;
+        let open = "SELECT 1 FROM runs WHERE id = ? AND ended IS NULL";
+        let mut open = self.db.prepare_cached(open)?;
+        if let Some(last) = last
+            && open.exists([last.id])?
+        {
+            let sql = "DELETE FROM tasks WHERE job = ? AND kind = 'page' AND state IN ('ready', 'waiting') RETURNING item";
+            let mut delete = self.db.prepare_cached(sql)?;
+            let items: Vec<Option<i64>> = delete
+                .query_map([job], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for item in items.into_iter().flatten() {
+                // What it waited for is not asked any more: it is as complete as it gets.
+                catalog::finish_if_complete(self, last.id, item)?;
+            }
             self.finish_run(job, last.id, "stopped")?;
         }
         let sql = "INSERT INTO runs (job, walk, started) VALUES (?, ?, ?) RETURNING id";

@@ -38,6 +38,8 @@ pub struct Group<'a> {
     /// Folders of objects whose names this group makes durable.
     pub(super) shards: &'a mut BTreeSet<u16>,
     pub(super) changes: Changes,
+    /// Hosts that the page being stored may not take files from.
+    pub(super) refused: BTreeSet<String>,
     /// Now.
     pub(super) now: Millis,
 }
@@ -101,7 +103,7 @@ impl Store {
                 v.parse().map_err(|_| Error::Damaged(format!("meta.{key}")))
             })
         };
-        let log = RecordLog::open(&archive, number("log_bytes")?, number("log_seq")?)?;
+        let log = RecordLog::open(&archive, state, number("log_bytes")?, number("log_seq")?)?;
         db.execute(
             "INSERT INTO meta VALUES ('archive', ?) ON CONFLICT DO NOTHING",
             [archive.id()],
@@ -271,7 +273,7 @@ impl Writer {
         let mut changes = Changes::default();
         let mut shards = BTreeSet::new();
         let mut replies: Vec<Reply> = Vec::new();
-        let begun = match &self.failed {
+        let mut begun = match &self.failed {
             Some(error) => Err(Error::Stopped(error.to_string())),
             None => self
                 .db
@@ -291,14 +293,22 @@ impl Writer {
                 log: &mut self.log,
                 shards: &mut shards,
                 changes: Changes::default(),
+                refused: BTreeSet::new(),
                 now: self.clock.now(),
             };
             replies.push(act(&mut group));
             changes.merge(group.changes);
+            if self.db.is_autocommit() {
+                // SQLite has rolled the whole transaction back by itself (a full disk, an I/O error): whatever ran on
+                // would commit row by row, before its bytes and lines are durable.
+                begun = Err(Error::Stopped(
+                    "SQLite has undone the transaction".to_owned(),
+                ));
+            }
         }
         let committed = begun.and_then(|()| self.commit(&shards, &changes));
         if let Err(error) = &committed {
-            if self.failed.is_none() && !self.db.is_autocommit() {
+            if !self.db.is_autocommit() {
                 let _ = self.db.execute_batch("ROLLBACK");
             }
             self.log.back_to(mark);

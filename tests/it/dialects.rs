@@ -63,7 +63,7 @@ fn number(query: &std::collections::BTreeMap<String, String>, key: &str) -> usiz
     query.get(key).map_or(0, |text| text.parse().unwrap())
 }
 
-async fn by_offset((State(site), Query(query), uri): Asked) -> Json<Value> {
+fn by_offset((State(site), Query(query), uri): Asked) -> Json<Value> {
     site.note(&uri);
     if number(&query, "offset") > 0 {
         let gone = std::mem::take(&mut *site.vanish.lock().unwrap());
@@ -73,7 +73,7 @@ async fn by_offset((State(site), Query(query), uri): Asked) -> Json<Value> {
     Json(json!({ "things": page, "total": total }))
 }
 
-async fn by_cursor((State(site), Query(query), uri): Asked) -> Json<Value> {
+fn by_cursor((State(site), Query(query), uri): Asked) -> Json<Value> {
     site.note(&uri);
     let at = query
         .get("at")
@@ -83,12 +83,12 @@ async fn by_cursor((State(site), Query(query), uri): Asked) -> Json<Value> {
     Json(json!({ "things": page, "next": next }))
 }
 
-async fn once((State(site), _, uri): Asked) -> Json<Value> {
+fn once((State(site), _, uri): Asked) -> Json<Value> {
     site.note(&uri);
     Json(json!({ "things": site.slice(0, 100).0 }))
 }
 
-async fn failing((State(site), _, uri): Asked) -> Json<Value> {
+fn failing((State(site), _, uri): Asked) -> Json<Value> {
     site.note(&uri);
     Json(json!({ "error": { "code": "badtoken", "info": "a token is needed" } }))
 }
@@ -111,19 +111,19 @@ impl Site {
         let router = Router::new()
             .route(
                 "/offset",
-                get(|s: State<_>, q: Query<_>, u: Uri| by_offset((s, q, u))),
+                get(|s: State<_>, q: Query<_>, u: Uri| async move { by_offset((s, q, u)) }),
             )
             .route(
                 "/cursor",
-                get(|s: State<_>, q: Query<_>, u: Uri| by_cursor((s, q, u))),
+                get(|s: State<_>, q: Query<_>, u: Uri| async move { by_cursor((s, q, u)) }),
             )
             .route(
                 "/once",
-                get(|s: State<_>, q: Query<_>, u: Uri| once((s, q, u))),
+                get(|s: State<_>, q: Query<_>, u: Uri| async move { once((s, q, u)) }),
             )
             .route(
                 "/failing",
-                get(|s: State<_>, q: Query<_>, u: Uri| failing((s, q, u))),
+                get(|s: State<_>, q: Query<_>, u: Uri| async move { failing((s, q, u)) }),
             )
             .route("/file/{id}", get(file))
             .with_state(shared.clone());

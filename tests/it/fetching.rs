@@ -413,7 +413,10 @@ fn a_file_on_a_host_that_is_not_the_sites_is_not_asked_for_until_it_is_named() {
     let url = text(&page[4]["file_url"]).replace(&world.booru.host(), &other.host());
     page[4]["file_url"] = json!(url);
     for (network, line) in [
-        (String::new(), format!("allow = [\"{}\"]", other.host())),
+        (
+            String::new(),
+            format!("media_hosts = [\"{}\"]", other.host()),
+        ),
         (
             format!("\"{}\"", other.host()),
             format!("media_hosts = [\"{}\"]", other.host()),

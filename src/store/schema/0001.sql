@@ -56,7 +56,7 @@ CREATE TABLE tasks (
   class    TEXT, message TEXT, first_at INTEGER, last_at INTEGER,
   UNIQUE (job, kind, key)
 ) STRICT;
-CREATE INDEX tasks_open ON tasks(host, kind, due) WHERE state IN ('ready', 'waiting');
+CREATE INDEX tasks_open ON tasks(host, kind, job, due) WHERE state IN ('ready', 'waiting');
 CREATE INDEX tasks_leased ON tasks(lease) WHERE state = 'leased';
 CREATE INDEX tasks_failed ON tasks(job, class) WHERE state = 'failed';
 CREATE INDEX tasks_failed_item ON tasks(item) WHERE state = 'failed';
