@@ -5,6 +5,7 @@ mod commands;
 mod contract_json;
 mod crash;
 mod dialects;
+mod endings;
 mod examples;
 mod fetching;
 mod filters;
