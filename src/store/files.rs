@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Error, Group, Lease, catalog, counts::RunCounts};
+use super::{Error, Group, Lease, catalog, counts::RunCounts, wanted};
 use crate::{archive::Digest, class::Class};
 
 /// A file whose bytes are under their name, waiting to be committed.
@@ -163,7 +163,7 @@ pub(super) fn give_up_file(
         if let Some((other_item, other_role, other_index, other_url)) = next {
             let host = other_url
                 .as_deref()
-                .map(catalog::host_of)
+                .map(wanted::host_of)
                 .unwrap_or_default();
             group
                 .db

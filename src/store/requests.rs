@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::{Error, Group, RunCounts, Store, catalog};
+use super::{Error, Group, RunCounts, Store, wanted};
 use crate::class::Class;
 
 /// Where a request went.
@@ -93,7 +93,7 @@ impl Group<'_> {
             // A refused file has no host yet; a page keeps its own.
             let host = url
                 .as_deref()
-                .map(catalog::host_of)
+                .map(wanted::host_of)
                 .filter(|host| !host.is_empty() && kind == "file");
             // Only the run that counted the failure gives it back.
             let counted = -i64::from(row.get::<_, i64>(1)? == run);

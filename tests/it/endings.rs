@@ -90,7 +90,7 @@ fn page_numbers_keep_the_size_that_they_were_counted_with() {
 fn failures_show_no_secret_of_an_address() {
     let world = World::new(Booru::builder().posts(3));
     let mut page = page(&world, 10);
-    let url = text(&page[0]["file_url"]).to_owned();
+    let url = text(&page[0]["file_url"]);
     page[0]["file_url"] = json!(format!("{url}.gone?token=S3CRET-1"));
     page[0]["md5"] = json!("0123456789abcdef0123456789abcdef");
     let missing = Fault::Status(404, vec![], String::new());

@@ -1,0 +1,259 @@
+//! The files that an item wants: held, in the queue, or refused before anybody asks.
+//!
+//! **Invariant:** a file that waits has a task with a host that a lane can serve; one that no lane could serve has failed
+//! at once.
+
+use rusqlite::{OptionalExtension, params};
+use url::Url;
+
+use super::{Error, Group, Lease, queue::held};
+use crate::{
+    class::Class,
+    dialect::{FileRef, Item},
+    text::one_line,
+};
+
+/// Runs that give a file up for a lasting reason before walks leave it alone.
+const LASTING_ROUNDS: i64 = 2;
+
+/// Makes sure that a file is held or in the queue. Returns whether the item must wait for it.
+pub(super) fn want(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    item: &Item,
+    file: &FileRef,
+) -> Result<bool, Error> {
+    let md5 = file.md5.as_ref().and_then(|md5| hex::decode(md5).ok());
+    let row: Option<(String, Option<String>, Option<Vec<u8>>)> = group
+        .db
+        .prepare_cached(
+            "SELECT state, url, md5 FROM files WHERE item = ? AND role = ? AND idx = ?",
+        )?
+        .query_row((id, &file.role, file.index), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    if let Some((state, url, known)) = &row {
+        // The md5 names the bytes; without one, the address has to.
+        let same = if md5.is_some() {
+            *known == md5
+        } else {
+            *url == file.url
+        };
+        match (state.as_str(), same) {
+            ("held", true) => {
+                group.changes.run(lease.run).known += 1;
+                return Ok(false);
+            }
+            ("waiting", true) => {
+                if *url != file.url && file.url.is_some() {
+                    move_file(group, lease, id, file, md5.as_deref())?;
+                }
+                // An earlier run may have left it; then this run takes it over.
+                return adopt(group, lease, id, file, md5.as_deref());
+            }
+            _ => {}
+        }
+    }
+    let held = md5
+        .as_deref()
+        .map(|md5| held(group.db, md5))
+        .transpose()?
+        .flatten();
+    let gone = item.gone.is_some();
+    let refusal = refusal(group, item, file);
+    let state = match &refusal {
+        _ if held.is_some() => "held",
+        None if !gone => "waiting",
+        _ => "missing",
+    };
+    let class = refusal
+        .as_ref()
+        .filter(|_| state == "missing")
+        .map(|(class, _)| class.word());
+    let class = class.or((state == "missing").then_some(Class::NoUrl.word()));
+    group
+        .db
+        .prepare_cached(
+            "INSERT INTO files (item, role, idx, state, url, md5, object, class) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (item, role, idx) DO UPDATE
+             SET state = excluded.state, url = excluded.url, md5 = excluded.md5, object = excluded.object, class = excluded.class,
+                 etag = NULL, modified = NULL",
+        )?
+        .execute(params![id, file.role, file.index, state, file.url, md5, held, class])?;
+    match state {
+        "held" => {
+            group.changes.run(lease.run).deduplicated += 1;
+            Ok(false)
+        }
+        "missing" if gone => Ok(false),
+        "missing" => {
+            let (class, message) = refusal.unwrap_or((Class::NoUrl, String::new()));
+            refuse_file(group, lease, id, file, class, &message).map(|()| false)
+        }
+        _ => adopt(group, lease, id, file, md5.as_deref()),
+    }
+}
+
+/// The key of a file task: bytes that a site names by md5 are fetched once, whoever wants them.
+fn file_key(id: i64, file: &FileRef, md5: Option<&[u8]>) -> String {
+    md5.map_or_else(|| format!("{id}/{}/{}", file.role, file.index), hex::encode)
+}
+
+/// Queues a file that waits. Returns whether it is in the queue; a lasting failure is not asked for ever.
+fn adopt(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    file: &FileRef,
+    md5: Option<&[u8]>,
+) -> Result<bool, Error> {
+    let url = file.url.as_deref().unwrap_or_default();
+    let lasting: Vec<_> = Class::ALL
+        .iter()
+        .filter(|c| !c.heals())
+        .map(|c| format!("'{c}'"))
+        .collect();
+    let sql = format!(
+        "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, url)
+         VALUES (?1, ?2, 'file', ?3, ?4, 'ready', ?5, ?6, ?7, ?8)
+         ON CONFLICT (job, kind, key) DO UPDATE
+         SET state = CASE WHEN tasks.state = 'failed' THEN 'ready' ELSE tasks.state END, run = excluded.run, due = 0,
+             tries = 0, item = excluded.item, role = excluded.role, idx = excluded.idx, url = excluded.url, host = excluded.host
+         WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'ready', 'waiting')
+           AND NOT (tasks.state = 'failed' AND tasks.rounds >= {LASTING_ROUNDS} AND tasks.class IN ({}) AND tasks.url IS excluded.url)",
+        lasting.join(", ")
+    );
+    let key = file_key(id, file, md5);
+    let queued = group.db.prepare_cached(&sql)?.execute(params![
+        lease.job,
+        lease.run,
+        key,
+        host_of(url),
+        id,
+        file.role,
+        file.index,
+        url
+    ])?;
+    if queued > 0 {
+        group.changes.run(lease.run).files_waiting += 1;
+        return Ok(true);
+    }
+    let state: String = group
+        .db
+        .prepare_cached("SELECT state FROM tasks WHERE job = ? AND kind = 'file' AND key = ?")?
+        .query_row((lease.job, &key), |row| row.get(0))?;
+    if state != "failed" {
+        return Ok(true);
+    }
+    let sql = "UPDATE files SET state = 'missing', class = (SELECT class FROM tasks WHERE job = ?1 AND kind = 'file' AND key = ?2)
+               WHERE item = ?3 AND role = ?4 AND idx = ?5";
+    group
+        .db
+        .prepare_cached(sql)?
+        .execute(params![lease.job, key, id, file.role, file.index])?;
+    Ok(false)
+}
+
+/// A file for which the site shows no address is a failure that people can see.
+fn refuse_file(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    file: &FileRef,
+    class: Class,
+    message: &str,
+) -> Result<(), Error> {
+    let new = group
+        .db
+        .prepare_cached(
+            "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, class, message, first_at, last_at, tries, rounds, url)
+             VALUES (?1, ?2, 'file', ?3, '', 'failed', ?4, ?5, ?6, ?7, ?8, ?9, ?9, 1, 1, ?10)
+             ON CONFLICT (job, kind, key) DO UPDATE SET run = excluded.run, last_at = excluded.last_at WHERE tasks.run <> excluded.run",
+        )?
+        .execute(params![
+            lease.job,
+            lease.run,
+            format!("{id}/{}/{}", file.role, file.index),
+            id,
+            file.role,
+            file.index,
+            class.word(),
+            message,
+            group.now,
+            file.url.as_ref().filter(|_| class == Class::BlockedAddress)
+        ])?;
+    if new > 0 {
+        group.changes.run(lease.run).files_failed += 1;
+    }
+    Ok(())
+}
+
+/// Why a file is not even asked for.
+fn refusal(group: &Group<'_>, item: &Item, file: &FileRef) -> Option<(Class, String)> {
+    let Some(url) = &file.url else {
+        let message = format!(
+            "the site shows no address for the {} of {}/{}",
+            file.role, item.kind, item.id
+        );
+        return Some((Class::NoUrl, one_line(&message)));
+    };
+    let host = host_of(url);
+    if host.is_empty() {
+        return Some((
+            Class::BadUrl,
+            one_line(&format!("`{url}` is not an http or https address")),
+        ));
+    }
+    if group.refused.contains(&host) {
+        let name = host.rsplit_once(':').map_or(host.as_str(), |(name, port)| {
+            if matches!(port, "80" | "443") {
+                name
+            } else {
+                &host
+            }
+        });
+        let message = format!(
+            "{name} is not a media host of this site; if it is right, write `media_hosts = [\"{name}\"]` there"
+        );
+        return Some((Class::BlockedAddress, one_line(&message)));
+    }
+    None
+}
+
+/// A file that waits is now at another address: that one is asked, unless the old one is being asked right now.
+fn move_file(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    file: &FileRef,
+    md5: Option<&[u8]>,
+) -> Result<(), Error> {
+    let url = file.url.as_deref().unwrap_or_default();
+    let host = host_of(url);
+    if host.is_empty() || group.refused.contains(&host) {
+        return Ok(());
+    }
+    group
+        .db
+        .prepare_cached("UPDATE files SET url = ? WHERE item = ? AND role = ? AND idx = ?")?
+        .execute((url, id, &file.role, file.index))?;
+    group
+        .db
+        .prepare_cached(
+            "UPDATE tasks SET url = ?1, host = ?2
+             WHERE job = ?3 AND kind = 'file' AND key = ?4 AND item = ?5 AND role = ?6 AND idx = ?7 AND state IN ('ready', 'waiting')",
+        )?
+        .execute(params![url, host, lease.job, file_key(id, file, md5), id, file.role, file.index])?;
+    Ok(())
+}
+
+/// `host:port` of an http or https address, as the queue groups its tasks; empty for any other.
+pub(super) fn host_of(url: &str) -> String {
+    let key = Url::parse(url)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
+        .and_then(|url| crate::pace::HostKey::from_url(&url));
+    key.map(|key| key.as_str().to_owned()).unwrap_or_default()
+}
