@@ -279,14 +279,12 @@ async fn perform(
         },
     };
     if let Err(failure) = result {
-        failed(
-            &runner,
-            &host,
-            &active,
-            &task_ref(lease, tries, is_page),
-            failure,
-        )
-        .await;
+        let task = TaskRef {
+            lease,
+            tries,
+            is_page,
+        };
+        failed(&runner, &host, &active, &task, failure).await;
     }
 }
 
@@ -305,18 +303,11 @@ impl Drop for Renewed {
     }
 }
 
+/// What judging a failure needs to know of its task.
 struct TaskRef {
     lease: store::Lease,
     tries: u32,
     is_page: bool,
-}
-
-fn task_ref(lease: store::Lease, tries: u32, is_page: bool) -> TaskRef {
-    TaskRef {
-        lease,
-        tries,
-        is_page,
-    }
 }
 
 /// Judges a failure and records it.
@@ -350,6 +341,7 @@ async fn failed(
                 active.job.name, duration(wait), failure.message
             );
         }
+        // Without a page the walk is not whole: somebody must look.
         Verdict::Failed if task.is_page => tracing::error!(
             job.name = %active.job.name, class = %failure.class,
             "Gave up a {what} of `{}`: {}", active.job.name, failure.message

@@ -91,8 +91,6 @@ pub struct Active {
     pub id: i64,
     /// Its run's row.
     pub run: i64,
-    /// Whether an interrupted run goes on.
-    pub resumed: bool,
     /// The counters when this process began.
     pub before: RunCounts,
     /// Items of its listing that this process has kept.
@@ -179,7 +177,6 @@ impl Runner {
                 job: job.clone(),
                 id: begun.job,
                 run: begun.run,
-                resumed: begun.resumed,
                 before,
                 listed: AtomicUsize::new(0),
                 walked_enough: Mutex::default(),

@@ -20,7 +20,7 @@ pub use files::FileStored;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome};
 pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
-pub use requests::{RequestOutcome, Retried, retry};
+pub use requests::{Retried, retry};
 pub use runs::{Begun, JobSpec};
 pub use writer::{Group, Store};
 

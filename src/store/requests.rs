@@ -7,15 +7,6 @@ use rusqlite::{Connection, params};
 use super::{Error, Group, RunCounts, Store, wanted};
 use crate::class::Class;
 
-/// Where a request went.
-#[derive(Debug, PartialEq, Eq)]
-pub enum RequestOutcome {
-    /// Left for the larder that holds the lock.
-    Left,
-    /// Done here.
-    Done(Retried),
-}
-
 /// What a retry did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retried {

@@ -34,8 +34,6 @@ pub struct Begun {
     pub job: i64,
     /// The run's row.
     pub run: i64,
-    /// Whether an earlier run goes on.
-    pub resumed: bool,
     /// Hosts that have tasks of this job.
     pub hosts: Vec<String>,
 }
@@ -72,9 +70,9 @@ impl Group<'_> {
             .prepare_cached("SELECT id, ended IS NOT NULL, walk FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1")?
             .query_row([job], |row| Ok(Last { id: row.get(0)?, ended: row.get(1)?, walk: row.get(2)? }))
             .optional()?;
-        let (run, resumed) = match last {
-            Some(last) if last.walk == spec.walk && self.take_up(job, &last)? => (last.id, true),
-            last => (self.fresh(job, spec, last.as_ref())?, false),
+        let run = match last {
+            Some(last) if last.walk == spec.walk && self.take_up(job, &last)? => last.id,
+            last => self.fresh(job, spec, last.as_ref())?,
         };
         // The counters are read as they will be committed: changes of this act are applied first.
         std::mem::take(&mut self.changes).apply(self.db)?;
@@ -87,15 +85,7 @@ impl Group<'_> {
         let hosts = select
             .query_map([job], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        Ok((
-            Begun {
-                job,
-                run,
-                resumed,
-                hosts,
-            },
-            counts,
-        ))
+        Ok((Begun { job, run, hosts }, counts))
     }
 
     /// The job's row: the one of its name, or that of a vanished job that walks the same.

@@ -3,6 +3,8 @@
 //! **Invariant:** a file that waits has a task with a host that a lane can serve; one that no lane could serve has failed
 //! at once.
 
+use std::sync::LazyLock;
+
 use rusqlite::{OptionalExtension, params};
 use url::Url;
 
@@ -101,6 +103,25 @@ fn file_key(id: i64, file: &FileRef, md5: Option<&[u8]>) -> String {
     md5.map_or_else(|| format!("{id}/{}/{}", file.role, file.index), hex::encode)
 }
 
+/// Queues a file, or takes over the task that an earlier run left; made once, for it is asked for each file.
+static ADOPT: LazyLock<String> = LazyLock::new(|| {
+    let lasting: Vec<_> = Class::ALL
+        .iter()
+        .filter(|class| !class.heals())
+        .map(|class| format!("'{class}'"))
+        .collect();
+    format!(
+        "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, url)
+         VALUES (?1, ?2, 'file', ?3, ?4, 'ready', ?5, ?6, ?7, ?8)
+         ON CONFLICT (job, kind, key) DO UPDATE
+         SET state = CASE WHEN tasks.state = 'failed' THEN 'ready' ELSE tasks.state END, run = excluded.run, due = 0,
+             tries = 0, item = excluded.item, role = excluded.role, idx = excluded.idx, url = excluded.url, host = excluded.host
+         WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'ready', 'waiting')
+           AND NOT (tasks.state = 'failed' AND tasks.rounds >= {LASTING_ROUNDS} AND tasks.class IN ({}) AND tasks.url IS excluded.url)",
+        lasting.join(", ")
+    )
+});
+
 /// Queues a file that waits. Returns whether it is in the queue; a lasting failure is not asked for ever.
 fn adopt(
     group: &mut Group<'_>,
@@ -110,23 +131,8 @@ fn adopt(
     md5: Option<&[u8]>,
 ) -> Result<bool, Error> {
     let url = file.url.as_deref().unwrap_or_default();
-    let lasting: Vec<_> = Class::ALL
-        .iter()
-        .filter(|c| !c.heals())
-        .map(|c| format!("'{c}'"))
-        .collect();
-    let sql = format!(
-        "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, url)
-         VALUES (?1, ?2, 'file', ?3, ?4, 'ready', ?5, ?6, ?7, ?8)
-         ON CONFLICT (job, kind, key) DO UPDATE
-         SET state = CASE WHEN tasks.state = 'failed' THEN 'ready' ELSE tasks.state END, run = excluded.run, due = 0,
-             tries = 0, item = excluded.item, role = excluded.role, idx = excluded.idx, url = excluded.url, host = excluded.host
-         WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'ready', 'waiting')
-           AND NOT (tasks.state = 'failed' AND tasks.rounds >= {LASTING_ROUNDS} AND tasks.class IN ({}) AND tasks.url IS excluded.url)",
-        lasting.join(", ")
-    );
     let key = file_key(id, file, md5);
-    let queued = group.db.prepare_cached(&sql)?.execute(params![
+    let queued = group.db.prepare_cached(&ADOPT)?.execute(params![
         lease.job,
         lease.run,
         key,
@@ -156,7 +162,7 @@ fn adopt(
     Ok(false)
 }
 
-/// A file for which the site shows no address is a failure that people can see.
+/// A file that is not even asked for is a failure that people can see.
 fn refuse_file(
     group: &mut Group<'_>,
     lease: &Lease,
@@ -170,7 +176,9 @@ fn refuse_file(
         .prepare_cached(
             "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, class, message, first_at, last_at, tries, rounds, url)
              VALUES (?1, ?2, 'file', ?3, '', 'failed', ?4, ?5, ?6, ?7, ?8, ?9, ?9, 1, 1, ?10)
-             ON CONFLICT (job, kind, key) DO UPDATE SET run = excluded.run, last_at = excluded.last_at WHERE tasks.run <> excluded.run",
+             ON CONFLICT (job, kind, key) DO UPDATE
+             SET run = excluded.run, last_at = excluded.last_at, class = excluded.class, message = excluded.message, url = excluded.url
+             WHERE tasks.run <> excluded.run AND tasks.state = 'failed'",
         )?
         .execute(params![
             lease.job,
