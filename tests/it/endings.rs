@@ -80,9 +80,8 @@ fn page_numbers_keep_the_size_that_they_were_counted_with() {
     world.job("seed order:score", "max_items = 4");
     world.run(3);
     world.job("seed order:score", "");
-    for _ in 0..3 {
-        world.larder(&["run"]);
-    }
+    // The run that goes on is enough: a later walk from the top would hide what it skipped.
+    world.run(0);
     world.holds_everything();
 }
 
