@@ -29,6 +29,8 @@ struct Shared {
     log: Mutex<Vec<String>>,
     /// Things that vanish before the second page is answered.
     vanish: Mutex<usize>,
+    /// Replies that say in words, with status 200, that it is too much; and when each came.
+    busy: Mutex<(usize, Vec<std::time::Instant>)>,
 }
 
 type Asked = (
@@ -93,6 +95,19 @@ fn failing((State(site), _, uri): Asked) -> Json<Value> {
     Json(json!({ "error": { "code": "badtoken", "info": "a token is needed" } }))
 }
 
+fn throttling((State(site), _, uri): Asked) -> Json<Value> {
+    site.note(&uri);
+    let (left, times) = &mut *site.busy.lock().unwrap();
+    times.push(std::time::Instant::now());
+    match left.checked_sub(1) {
+        Some(less) => {
+            *left = less;
+            Json(json!({ "error": { "code": "toofast", "info": "slow down" } }))
+        }
+        None => Json(json!({ "things": site.slice(0, 100).0 })),
+    }
+}
+
 async fn file(
     State(site): State<Arc<Shared>>,
     Path(id): Path<u64>,
@@ -124,6 +139,10 @@ impl Site {
             .route(
                 "/failing",
                 get(|s: State<_>, q: Query<_>, u: Uri| async move { failing((s, q, u)) }),
+            )
+            .route(
+                "/throttling",
+                get(|s: State<_>, q: Query<_>, u: Uri| async move { throttling((s, q, u)) }),
             )
             .route("/file/{id}", get(file))
             .with_state(shared.clone());
@@ -157,7 +176,7 @@ impl Site {
 const DIALECT: &str = r#"
 format = 1
 name = "things"
-error = '.error | select(. != null) | {class: (if .code == "badtoken" then "auth" else "listing" end), message: .info}'
+error = '.error | select(. != null) | {class: ({badtoken: "auth", toofast: "rate_limited"}[.code] // "listing"), message: .info}'
 
 [listing.offset]
 get = "/offset{?offset,limit}"
@@ -181,6 +200,12 @@ paging = { by = "once" }
 each = '.things[]'
 item = '{kind: "thing", id}'
 
+[listing.throttling]
+get = "/throttling"
+paging = { by = "once" }
+each = '.things[]'
+item = '{kind: "thing", id}'
+
 [listing.failing]
 get = "/failing"
 paging = { by = "once" }
@@ -200,6 +225,8 @@ fn shell(site: &Site, listing: &str) -> Shell {
             archive.path = "archive"
             [network]
             allow = ["{host}"]
+            backoff = "10ms"
+            tries = 1
             [sites.mine]
             dialect = "things"
             url = "{}"
@@ -281,4 +308,20 @@ fn an_error_with_status_200_is_what_the_dialect_says_it_is() {
         "{}",
         ran.out
     );
+}
+
+#[test]
+fn fault_72_throttling_in_a_reply_with_status_200_is_no_end_and_holds_the_host() {
+    let site = Site::start(1..=5);
+    site.shared.busy.lock().unwrap().0 = 2;
+    let shell = shell(&site, "throttling");
+    shell.larder(&["run"]).ends(0);
+    assert_eq!(archived(&shell).len(), 5);
+    let times = site.shared.busy.lock().unwrap().1.clone();
+    // Sixty times the back-off, then twice that; and no try was counted.
+    let least = [600, 1200].map(std::time::Duration::from_millis);
+    assert_eq!(times.len(), 3);
+    for (pair, least) in times.windows(2).zip(least) {
+        assert!(pair[1] - pair[0] >= least, "{:?}", pair[1] - pair[0]);
+    }
 }
