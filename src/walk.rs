@@ -149,22 +149,23 @@ pub async fn read(
         .acquire()
         .await
         .map_err(|_| Failure::new(Class::Dialect, "larder is stopping"))?;
-    let (job, endpoint, depth) = (job.clone(), endpoint.clone(), task.depth);
+    let (job, endpoint, task) = (job.clone(), endpoint.clone(), task.clone());
     let parsing = tokio::task::spawn_blocking(move || {
-        classify(&endpoint, &reply)?;
+        classify(&endpoint, &task, &reply)?;
         if std::str::from_utf8(&reply.body).is_err() {
             tracing::warn!(
                 job.name = %job.name,
                 "A page of `{}` is not UTF-8: its text is mended, the bytes are kept as hex", job.name
             );
         }
-        let with: &[String] = if depth == 0 { &job.with } else { &[] };
-        let page = endpoint.read(&reply.body, &job.site.url, with);
+        let with: &[String] = if task.depth == 0 { &job.with } else { &[] };
+        let (params, cursor) = (&task.params, &task.at.cursor);
+        let page = endpoint.read(&reply.body, &job.site.url, with, params, cursor);
         let mut page = page.map_err(|error| Failure {
             status: Some(reply.status),
             ..Failure::new(error.class, error.message)
         })?;
-        if depth == 0
+        if task.depth == 0
             && let Some(predicate) = &job.filter
         {
             let before = page.entries.len();
@@ -183,7 +184,7 @@ pub async fn read(
 }
 
 /// What the reply is before anybody reads it as a page.
-fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
+fn classify(endpoint: &Endpoint, task: &PageTask, reply: &Reply) -> Result<(), Failure> {
     let html = reply.content_type.as_deref() == Some("text/html")
         || reply.body.trim_ascii_start().starts_with(b"<");
     let failure = |class, message: String, slow_down| Failure {
@@ -206,7 +207,7 @@ fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
     let reported = if html {
         None
     } else {
-        endpoint.reported(&reply.body)
+        endpoint.reported(&reply.body, &task.params, &task.at.cursor)
     };
     let class = match (&reported, reply.status) {
         (_, 429) => Class::RateLimited,

@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use larder::{
     class::Class,
-    dialect::{Catalog, Endpoint, Entry, Page},
+    dialect::{Catalog, Cursor, Endpoint, Entry, Page, Values},
 };
 use serde_json::{Value, json};
 use url::Url;
@@ -28,7 +28,13 @@ fn base() -> Url {
 fn page(from: &str, file: &str, with: &[&str]) -> Page {
     let with: Vec<_> = with.iter().map(ToString::to_string).collect();
     endpoint(from)
-        .read(&recording(file), &base(), &with)
+        .read(
+            &recording(file),
+            &base(),
+            &with,
+            &Values::new(),
+            &Cursor::new(),
+        )
         .unwrap()
 }
 
@@ -245,7 +251,9 @@ fn the_cursor_is_the_smallest_id_and_an_empty_page_has_none() {
         page("posts", "posts_old", &[]).shown.next.unwrap()["before"],
         352
     );
-    let empty = endpoint("posts").read(b"[]", &base(), &[]).unwrap();
+    let empty = endpoint("posts")
+        .read(b"[]", &base(), &[], &Values::new(), &Cursor::new())
+        .unwrap();
     assert!(empty.entries.is_empty() && empty.shown.next.is_none());
 }
 
@@ -259,11 +267,19 @@ fn errors_of_the_site_are_told_apart_on_every_endpoint() {
     ] {
         for name in ["posts", "comments", "notes", "pools"] {
             let error = endpoint(name)
-                .read(&recording(file), &base(), &[])
+                .read(
+                    &recording(file),
+                    &base(),
+                    &[],
+                    &Values::new(),
+                    &Cursor::new(),
+                )
                 .unwrap_err();
             assert_eq!(error.class, class, "{name} {file}");
             assert!(error.message.contains(words), "{}", error.message);
-            let reported = endpoint(name).reported(&recording(file)).unwrap();
+            let reported = endpoint(name)
+                .reported(&recording(file), &Values::new(), &Cursor::new())
+                .unwrap();
             assert_eq!(reported.message, error.message);
         }
     }
@@ -284,7 +300,13 @@ fn what_is_no_page_is_refused() {
             "{\"posts\": []}",
         ] {
             let error = endpoint(name)
-                .read(body.as_bytes(), &base(), &[])
+                .read(
+                    body.as_bytes(),
+                    &base(),
+                    &[],
+                    &Values::new(),
+                    &Cursor::new(),
+                )
                 .expect_err(body);
             assert_eq!(error.class, Class::Listing, "{name} {body}");
         }
@@ -292,7 +314,13 @@ fn what_is_no_page_is_refused() {
     for body in ["", "[]", "null", "7", "<html>"] {
         assert!(
             endpoint("pools")
-                .read(body.as_bytes(), &base(), &[])
+                .read(
+                    body.as_bytes(),
+                    &base(),
+                    &[],
+                    &Values::new(),
+                    &Cursor::new()
+                )
                 .is_err(),
             "{body}"
         );
@@ -306,6 +334,8 @@ fn only_the_id_of_a_post_must_be_there() {
             br#"[{"id": 5}, {"tags": "no id"}, 7, null, {"id": 6, "tags": ""}]"#,
             &base(),
             &[],
+            &Values::new(),
+            &Cursor::new(),
         )
         .unwrap();
     let good: Vec<_> = page
