@@ -151,7 +151,7 @@ pub async fn read(
         .map_err(|_| Failure::new(Class::Dialect, "larder is stopping"))?;
     let (job, endpoint, task) = (job.clone(), endpoint.clone(), task.clone());
     let parsing = tokio::task::spawn_blocking(move || {
-        classify(&endpoint, &task, &reply)?;
+        classify(&job.site, &endpoint, &task, &reply)?;
         if std::str::from_utf8(&reply.body).is_err() {
             tracing::warn!(
                 job.name = %job.name,
@@ -184,7 +184,12 @@ pub async fn read(
 }
 
 /// What the reply is before anybody reads it as a page.
-fn classify(endpoint: &Endpoint, task: &PageTask, reply: &Reply) -> Result<(), Failure> {
+fn classify(
+    site: &Site,
+    endpoint: &Endpoint,
+    task: &PageTask,
+    reply: &Reply,
+) -> Result<(), Failure> {
     let html = reply.content_type.as_deref() == Some("text/html")
         || reply.body.trim_ascii_start().starts_with(b"<");
     let failure = |class, message: String, slow_down| Failure {
@@ -196,6 +201,12 @@ fn classify(endpoint: &Endpoint, task: &PageTask, reply: &Reply) -> Result<(), F
     if (200..300).contains(&reply.status) {
         if !html {
             return Ok(());
+        }
+        let path = reply.url.path();
+        let path = path.strip_prefix(site.url.path().trim_end_matches('/'));
+        if path.is_some() && path == endpoint.missing.as_deref() {
+            let message = "the site leads to a page for people instead: it is not there (any more)";
+            return Err(failure(Class::Http404, message.to_owned(), false));
         }
         let (class, what) = html_kind(&reply.body).unwrap_or((Class::Listing, "an HTML page"));
         return Err(failure(

@@ -39,6 +39,8 @@ pub struct Endpoint {
     pub roles: Vec<String>,
     /// Whether new members appear first.
     pub enters_top: bool,
+    /// Where the site leads whoever asks for what is not there: a path below its address.
+    pub missing: Option<String>,
     pub(super) template: Template,
     pub(super) vars: Option<Filter>,
     pub(super) check: Option<Filter>,

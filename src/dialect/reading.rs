@@ -77,6 +77,7 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
+        let missing = table.get("missing").and_then(|n| n.text());
         matches(&table);
         let roles = table
             .get("roles")
@@ -92,6 +93,7 @@ impl Reading<'_> {
             follows: with.keys().cloned().collect(),
             roles: roles.into_iter().map(str::to_owned).collect(),
             enters_top,
+            missing: missing.map(str::to_owned),
             template: template?,
             vars,
             check,

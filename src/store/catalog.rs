@@ -113,15 +113,19 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             .prepare_cached("UPDATE items SET gone = NULL WHERE id = ?")?
             .execute([row.id])?;
     }
-    // What an earlier run could not complete is seen anew: its draft must not bring back what the site has removed.
+    // What an earlier run could not complete is seen anew: its draft must not bring back what the site has removed. A
+    // stub does not say what was removed.
     let draft = row
         .draft
         .as_ref()
-        .filter(|_| !first || completes == Some(row.id));
+        .filter(|_| !first || item.stub || completes == Some(row.id));
     let Some(draft) = draft else {
         if completes == Some(row.id) {
             // It became a record meanwhile: what is left to say about it alone is no item.
             return Ok(first);
+        }
+        if item.stub && row.rev > 0 {
+            return meet(group, lease, row.id, &item, follow, first).map(|()| first);
         }
         return gather(group, lease, &row, site, item, follow, first).map(|()| first);
     };
@@ -135,6 +139,28 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
     }
     finish(group, lease.run, row.id, site, &known, first)?;
     Ok(first)
+}
+
+/// Meets an item whose record says more than this stub does: only files that it lacks and follow-ups are news.
+fn meet(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    item: &Item,
+    follow: &[(PageTask, String)],
+    first: bool,
+) -> Result<(), Error> {
+    queue_needs(group, lease, id, item, follow)?;
+    let waiting = "SELECT EXISTS (SELECT 1 FROM files WHERE item = ? AND state = 'waiting')";
+    if group
+        .db
+        .prepare_cached(waiting)?
+        .query_row([id], |row| row.get(0))?
+    {
+        return keep_draft(group, id, item);
+    }
+    group.changes.run(lease.run).unchanged += i64::from(first);
+    Ok(())
 }
 
 /// Queues what an item still needs; without a need it becomes a record at once.

@@ -9,6 +9,7 @@ mod endings;
 mod examples;
 mod fetching;
 mod filters;
+mod operations;
 mod pages;
 mod recorded;
 mod shell;

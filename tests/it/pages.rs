@@ -169,7 +169,7 @@ fn an_object_is_not_a_listing() {
         tries(json_body("{}")),
         1,
         "listing",
-        "a list of posts was expected",
+        "a list was expected",
     );
 }
 
