@@ -9,12 +9,13 @@ use url::Url;
 
 use crate::{
     class::Class,
+    clock::is_over,
     config::{Job, Site},
-    dialect::{Endpoint, Entry, Login, Page, Position, Predicate, Step},
+    dialect::{Endpoint, Entry, Login, Page, Position, Predicate, Step, Values},
     fetch::allowed,
     http::{self, Accept, Outgoing, Reply, redact},
     pace::HostKey,
-    run::{Context, Failure},
+    run::{Context, Failure, days_key},
     store::{Lease, PageCommit, PageOutcome, PageTask},
     text::one_line,
 };
@@ -52,13 +53,14 @@ pub fn endpoint<'a>(site: &'a Site, task: &PageTask) -> Result<&'a Arc<Endpoint>
     endpoints.get(&task.endpoint).ok_or_else(missing)
 }
 
-/// The first page of a job's walk.
-pub fn first_page(job: &Job) -> PageTask {
+/// The first page of a walk of a job's listing with `params`.
+pub fn first_page(job: &Job, params: Values) -> PageTask {
     PageTask {
         endpoint: job.listing.name.clone(),
-        params: job.params.clone(),
-        at: job.listing.paging(&job.params).start(),
+        at: job.listing.paging(&params).start(),
+        params,
         depth: 0,
+        day: None,
         item: None,
     }
 }
@@ -115,11 +117,17 @@ pub async fn walk(
     context: &Context,
     job: &Arc<Job>,
     lease: Lease,
-    task: PageTask,
+    mut task: PageTask,
     asked: impl FnOnce(),
 ) -> Result<Walked, Failure> {
     let site = &job.site;
     let endpoint = endpoint(site, &task)?.clone();
+    if task.begins_day().is_some()
+        && let Some(day) = &mut task.day
+    {
+        // Now, before it is asked for: a listing of a day that is not over may still grow behind the walk.
+        day.settled = is_over(day.date, context.store.clock().now());
+    }
     let Some(out) = outgoing(job, &endpoint, &task)? else {
         asked();
         return commit(context, job, lease, task, None).await;
@@ -282,6 +290,7 @@ async fn commit(
         bad: Vec::new(),
         filtered: page.as_ref().map_or(0, |page| page.filtered),
         total: page.as_ref().and_then(|page| page.shown.total),
+        days: task.day.map(|_| days_key(job)),
         step: Step::End,
         task,
     };
@@ -355,6 +364,7 @@ fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet
             endpoint: follow.endpoint.clone(),
             params: follow.params.clone(),
             at,
+            day: None,
             depth: commit.task.depth + 1,
             item: None,
         })

@@ -183,14 +183,23 @@ fn checked(listing: &Endpoint, given: Option<&Node<'_>>, table: &Table<'_>) -> V
         .and_then(Node::table)
         .map(|given| given.entries())
         .unwrap_or_default();
-    for (about, message) in listing.check(&params) {
-        let node = entries
-            .iter()
-            .find(|(name, _)| Some(*name) == about.as_deref());
+    let complain = |about: Option<&str>, message: String| {
+        let node = entries.iter().find(|(name, _)| Some(*name) == about);
         match node.map(|(_, node)| node).or(given) {
             Some(node) => node.error(message),
             None => table.error(message),
         }
+    };
+    for (about, message) in listing.check(&params) {
+        complain(about.as_deref(), message);
+    }
+    let mut ranges = listing.dates(&params);
+    ranges.retain(|(_, dates)| dates.is_range());
+    if let [(first, _), .., (last, _)] = &ranges[..] {
+        let message = format!(
+            "a job walks the days of one range, and `{first}` is one; give `{last}` a day, or make two jobs"
+        );
+        complain(Some(last), message);
     }
     params
 }

@@ -4,6 +4,7 @@
 //! job's parameters into requests and a reply into items in larder's normal form. Pure: no I/O, no clock.
 
 mod catalog;
+mod dates;
 mod definition;
 mod endpoint;
 mod filter;
@@ -17,6 +18,7 @@ mod reply;
 mod request;
 
 pub use catalog::Catalog;
+pub use dates::{Dates, MOST_DAYS};
 pub use definition::{Dialect, Preset, PresetLimits};
 pub use endpoint::{Endpoint, EndpointKind};
 pub use filter::{Filter, Predicate};

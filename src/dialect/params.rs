@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::dates::Dates;
 use crate::config::reader::{Node, Table};
 
 /// A parameter's type.
@@ -113,7 +114,10 @@ impl Param {
             ParamKind::Text => Value::Text(node.text()?.to_owned()),
             ParamKind::Int => Value::Int(node.int()?),
             ParamKind::Bool => Value::Bool(node.bool()?),
-            ParamKind::Date => Value::Text(node.parsed(check_date)?),
+            ParamKind::Date => {
+                node.parsed(str::parse::<Dates>)?;
+                Value::Text(node.text()?.to_owned())
+            }
             ParamKind::List => Value::List(node.texts()?.into_iter().map(str::to_owned).collect()),
         };
         if !self.one_of.is_empty() && !self.one_of.contains(&value) {
@@ -137,23 +141,5 @@ impl std::fmt::Display for Value {
             Self::Text(value) => f.write_str(value),
             Self::List(values) => f.write_str(&values.join(" ")),
         }
-    }
-}
-
-/// Accepts what a date parameter may be: a day, `today`, `yesterday`, or a range of two of these.
-fn check_date(text: &str) -> Result<String, String> {
-    let day = |word: &str| {
-        matches!(word, "today" | "yesterday") || word.parse::<jiff::civil::Date>().is_ok()
-    };
-    let good = match text.split_once("..") {
-        Some((from, to)) => day(from) && day(to),
-        None => day(text),
-    };
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "`{text}` is not a date; write `2024-01-31`, `today`, `yesterday`, or a range `2024-01-01..yesterday`"
-        ))
     }
 }
