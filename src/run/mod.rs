@@ -565,6 +565,7 @@ fn spec(job: &Job, names: &[String]) -> JobSpec {
         params,
         walk: Digest::of(&walk).to_string(),
         first: walk::first_page(job),
+        whole: walk::shows_all(job),
         host: HostKey::from_url(&job.site.url)
             .map(|key| key.to_string())
             .unwrap_or_default(),

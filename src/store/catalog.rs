@@ -6,7 +6,11 @@
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease, PageTask, page_key, wanted};
+use super::{
+    Error, Group, Lease, PageTask,
+    members::{self, Named, Shown},
+    page_key, wanted,
+};
 use crate::{
     archive::{Digest, FileState, Record, record_digest},
     clock::rfc3339,
@@ -23,6 +27,8 @@ pub(super) struct Sight<'a> {
     pub follow: &'a [(PageTask, String)],
     /// The item that this page completes.
     pub completes: Option<i64>,
+    /// Whether the page is one of the job's own listing.
+    pub listed: bool,
 }
 
 struct Row {
@@ -41,6 +47,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         roles,
         follow,
         completes,
+        listed,
     } = sight;
     item.files.retain(|file| roles.contains(&file.role));
     let row = group
@@ -77,6 +84,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             gone: None,
             draft: None,
         };
+        note_member(group, lease, id, site, &item, listed)?;
         return gather(group, lease, &row, site, item, follow, true).map(|()| true);
     };
     if first {
@@ -85,6 +93,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             .prepare_cached("UPDATE items SET run = ? WHERE id = ?")?
             .execute((lease.run, row.id))?;
     }
+    note_member(group, lease, row.id, site, &item, listed)?;
     if let Some(why) = item.gone.as_deref().filter(|_| row.rev > 0) {
         // What was known of it before it went is better than what is left: only the tombstone is new.
         if row.gone.is_none() {
@@ -135,6 +144,29 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
     }
     finish(group, lease.run, row.id, site, &known, first)?;
     Ok(first)
+}
+
+/// Notes that the item belongs to the job: its listing shows it, or a follow-up brought it with files of its own.
+fn note_member(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    row: i64,
+    site: &str,
+    item: &Item,
+    listed: bool,
+) -> Result<(), Error> {
+    let shown = match listed {
+        true => Shown::Listed,
+        false if item.files.is_empty() => return Ok(()),
+        false => Shown::Followed,
+    };
+    let named = Named {
+        row,
+        site,
+        kind: &item.kind,
+        id: &item.id,
+    };
+    members::saw(group, lease, named, shown)
 }
 
 /// Queues what an item still needs; without a need it becomes a record at once.

@@ -6,6 +6,7 @@
 mod catalog;
 mod counts;
 mod files;
+mod members;
 mod pages;
 mod queue;
 mod reads;

@@ -89,6 +89,7 @@ impl Group<'_> {
                 roles: &roles,
                 follow: &follow,
                 completes: task.item,
+                listed: task.depth == 0,
             };
             shown += 1;
             new += usize::from(catalog::sight(self, &lease, sight)?);

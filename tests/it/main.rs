@@ -9,6 +9,7 @@ mod endings;
 mod examples;
 mod fetching;
 mod filters;
+mod members;
 mod pages;
 mod recorded;
 mod shell;
