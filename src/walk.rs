@@ -11,7 +11,9 @@ use crate::{
     class::Class,
     clock::is_over,
     config::{Job, Site},
-    dialect::{Endpoint, Entry, Login, Page, Position, Predicate, Step, Values},
+    dialect::{
+        By, Endpoint, Entry, Login, Page, ParamKind, Position, Predicate, Step, Values,
+    },
     fetch::allowed,
     http::{self, Accept, Outgoing, Reply, redact},
     pace::HostKey,
@@ -63,6 +65,19 @@ pub fn first_page(job: &Job, params: Values) -> PageTask {
         day: None,
         item: None,
     }
+}
+
+/// Whether a walk of this job that comes to its end has shown everything that its listing holds. Page numbers drift while
+/// it walks, and the listing of a date is another one on the next day.
+pub fn shows_all(job: &Job) -> bool {
+    let paging = job.listing.paging(&job.params);
+    let mut kinds = job.listing.params.values().map(|param| param.kind);
+    let proves = match paging.by {
+        By::Once | By::Keyset | By::Cursor => true,
+        By::Offset => paging.overlap > 0,
+        By::Page => false,
+    };
+    proves && kinds.all(|kind| kind != ParamKind::Date)
 }
 
 /// Entries to ask for: the dialect's size or the site's, and no more than a job wants at all.

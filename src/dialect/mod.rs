@@ -24,7 +24,7 @@ pub use endpoint::{Endpoint, EndpointKind};
 pub use filter::{Filter, Predicate};
 pub use hooks::Login;
 pub use item::{Author, FileRef, Follow, Item, Parent};
-pub use paging::{Cursor, Paging, Position, Step};
+pub use paging::{By, Cursor, Paging, Position, Step};
 pub use params::{Param, ParamKind, Value, Values};
 pub use reply::{Entry, Page, ReplyError};
 pub use request::Request;

@@ -31,6 +31,7 @@ use crate::{
     http::Http,
     pace::{HoldReason, Host, HostCounts, HostKey, Pace},
     store::{self, JobSpec, Reader, RunCounts, Store, Walks},
+    walk::shows_all,
 };
 
 /// What every worker needs.
@@ -559,6 +560,7 @@ fn spec(job: &Job, walks: Walks, names: &[String]) -> JobSpec {
         params: serde_json::to_string(&job.params).expect("parameters are plain JSON"),
         walk: walks::walk_key(job, &job.params).to_string(),
         walks,
+        whole: shows_all(job),
         host: HostKey::from_url(&job.site.url)
             .map(|key| key.to_string())
             .unwrap_or_default(),

@@ -7,7 +7,13 @@ use jiff::civil::Date;
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease, PageTask, page_key, queue::place, wanted};
+use super::{
+    Error, Group, Lease, PageTask,
+    members::{self, Named, Shown},
+    page_key,
+    queue::place,
+    wanted,
+};
 use crate::{
     archive::{Digest, FileState, Record, record_digest},
     clock::rfc3339,
@@ -26,6 +32,8 @@ pub(super) struct Sight<'a> {
     pub completes: Option<i64>,
     /// The day that the walk is of, where a job walks a range of them.
     pub day: Option<Date>,
+    /// Whether the page is one of the job's own listing.
+    pub listed: bool,
 }
 
 struct Row {
@@ -47,6 +55,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         follow,
         completes,
         day,
+        listed,
     } = sight;
     let day = day.map(|day| day.to_string());
     item.files.retain(|file| roles.contains(&file.role));
@@ -87,6 +96,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             draft: None,
             day,
         };
+        note_member(group, lease, id, site, &item, listed)?;
         return gather(group, lease, &row, site, item, follow, true).map(|()| true);
     };
     if new {
@@ -95,6 +105,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             .prepare_cached("UPDATE items SET run = ?, day = ? WHERE id = ?")?
             .execute((lease.run, day, row.id))?;
     }
+    note_member(group, lease, row.id, site, &item, listed)?;
     if let Some(why) = item.gone.as_deref().filter(|_| row.rev > 0) {
         // What was known of it before it went is better than what is left: only the tombstone is new.
         if row.gone.is_none() {
@@ -171,6 +182,29 @@ fn meet(
     }
     group.changes.run(lease.run).unchanged += i64::from(first);
     Ok(())
+}
+
+/// Notes that the item belongs to the job: its listing shows it, or a follow-up brought it with files of its own.
+fn note_member(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    row: i64,
+    site: &str,
+    item: &Item,
+    listed: bool,
+) -> Result<(), Error> {
+    let shown = match listed {
+        true => Shown::Listed,
+        false if item.files.is_empty() => return Ok(()),
+        false => Shown::Followed,
+    };
+    let named = Named {
+        row,
+        site,
+        kind: &item.kind,
+        id: &item.id,
+    };
+    members::saw(group, lease, named, shown)
 }
 
 /// Queues what an item still needs; without a need it becomes a record at once.

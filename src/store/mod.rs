@@ -7,6 +7,7 @@ mod catalog;
 mod counts;
 mod days;
 mod files;
+mod members;
 mod pages;
 mod queue;
 mod reads;

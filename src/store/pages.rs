@@ -93,6 +93,7 @@ impl Group<'_> {
                 follow: &follow,
                 completes: task.item,
                 day: task.day.map(|day| day.date),
+                listed: task.depth == 0,
             };
             shown += 1;
             new += usize::from(catalog::sight(self, &lease, sight)?);

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease, PageTask, RunCounts, Store, catalog};
+use super::{Error, Group, Lease, PageTask, RunCounts, Store, catalog, members};
 use crate::{archive::Digest, class::Class, clock::rfc3339};
 
 /// A job as the store needs to know it.
@@ -21,6 +21,8 @@ pub struct JobSpec {
     pub walk: String,
     /// What a run of it walks.
     pub walks: Walks,
+    /// Whether a walk that comes to its end has shown all that the listing holds.
+    pub whole: bool,
     /// `host:port` of the site's pages.
     pub host: String,
     /// The names of all jobs of the configuration, to tell a renamed job from a new one.
@@ -250,12 +252,14 @@ impl Group<'_> {
             }
             self.finish_run(job, last.id, "stopped")?;
         }
-        let sql = "INSERT INTO runs (job, walk, started, full) VALUES (?, ?, ?, ?) RETURNING id";
+        let sql = "INSERT INTO runs (job, walk, started, full, whole) VALUES (?, ?, ?, ?, ?) RETURNING id";
         let full = spec.walks.full;
         let run = self
             .db
             .prepare_cached(sql)?
-            .query_row((job, &spec.walk, self.now, full), |row| row.get(0))?;
+            .query_row((job, &spec.walk, self.now, full, spec.whole), |row| {
+                row.get(0)
+            })?;
         let sql = "UPDATE tasks SET run = ?2 WHERE job = ?1 AND kind = 'file' AND state IN ('ready', 'waiting')";
         let files = self.db.prepare_cached(sql)?.execute((job, run))?;
         self.changes.run(run).files_waiting += i64::try_from(files).unwrap_or(i64::MAX);
@@ -306,6 +310,7 @@ impl Group<'_> {
                     "DELETE FROM tasks WHERE job = ? AND run <> ? AND (kind = 'entry' OR (kind = 'page' AND item IS NULL AND state = 'failed'))",
                 )?
                 .execute((job, run))?;
+            members::leave(self, job, run)?;
         }
         let sql = "UPDATE runs SET ended = ?2, result = ?3 WHERE id = ?1";
         self.db

@@ -10,6 +10,7 @@ mod endings;
 mod examples;
 mod fetching;
 mod filters;
+mod members;
 mod operations;
 mod pages;
 mod recorded;
