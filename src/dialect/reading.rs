@@ -6,6 +6,7 @@ use super::{
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
     filter::Filter,
+    matching::Match,
     paging::{By, Paging},
     params::Param,
     request::Template,
@@ -64,8 +65,7 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
-        // Web addresses are recognised by `larder add`; they are only checked to be texts here.
-        table.get("match").and_then(|n| n.texts());
+        let matches = matches(&table, kind, &params);
         let roles = table
             .get("roles")
             .and_then(|n| n.texts())
@@ -80,6 +80,7 @@ impl Reading<'_> {
             follows: with.keys().cloned().collect(),
             roles: roles.into_iter().map(str::to_owned).collect(),
             enters_top,
+            matches,
             template: template?,
             vars,
             check,
@@ -113,6 +114,23 @@ impl Reading<'_> {
             _ => params(table),
         }
     }
+}
+
+/// The web addresses that mean a listing: one, or a list of them.
+fn matches(table: &Table<'_>, kind: EndpointKind, params: &BTreeMap<String, Param>) -> Vec<Match> {
+    let Some(node) = table.get("match") else {
+        return Vec::new();
+    };
+    if kind != EndpointKind::Listing {
+        node.error("only a listing can be added by its web address; leave `match` out");
+    }
+    let nodes = if node.is_list() {
+        node.list().unwrap_or_default()
+    } else {
+        vec![node]
+    };
+    let read = |node| Match::read(node, params);
+    nodes.iter().filter_map(read).collect()
 }
 
 fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
