@@ -11,9 +11,7 @@ use crate::{
     class::Class,
     clock::is_over,
     config::{Job, Site},
-    dialect::{
-        By, Endpoint, Entry, Login, Page, ParamKind, Position, Predicate, Step, Values,
-    },
+    dialect::{By, Endpoint, Entry, Login, Page, ParamKind, Position, Predicate, Step, Values},
     fetch::allowed,
     http::{self, Accept, Outgoing, Reply, redact},
     pace::HostKey,

@@ -4,10 +4,14 @@
 //! type (defaults filled in), that `where` compiles and that names are unique over all files. Whether a secret of the
 //! site is set is asked when the job runs, not here.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
-    Job, Site,
+    Diagnostics, Job, KeptJob, Site, Source, UnfitJob,
     reader::{Node, Table},
     schedule::{schedule, window},
     sites::Sites,
@@ -24,6 +28,8 @@ pub(super) struct Jobs {
     list: Vec<Arc<Job>>,
     /// Where each name was first given.
     places: BTreeMap<String, String>,
+    /// Whether what is read now is kept by `larder add`.
+    added: bool,
 }
 
 impl Jobs {
@@ -47,6 +53,30 @@ impl Jobs {
         }
         self.places.entry(name.clone()).or_insert(place);
         self.rest(table.named(format!("jobs.{name}")), name, sites);
+    }
+
+    /// Reads the jobs that `larder add` keeps, each on its own: a mistake in one is nobody else's.
+    pub(super) fn read_kept(&mut self, kept: Vec<KeptJob>, sites: &mut Sites<'_>) -> Vec<UnfitJob> {
+        let mut unfit = Vec::new();
+        self.added = true;
+        for KeptJob { name, definition } in kept {
+            if self.places.contains_key(&name) {
+                continue;
+            }
+            let file = PathBuf::from(format!("{name}.toml"));
+            let source = Source::new(Path::new("larder.db").join(&name), definition);
+            let diagnostics = Diagnostics::default();
+            let known = self.list.len();
+            Table::parse(&source, &diagnostics, |table| {
+                self.read(table, Some(&file), sites)
+            });
+            if !diagnostics.is_empty() {
+                self.list.truncate(known);
+                let complaints = diagnostics.into_vec();
+                unfit.push(UnfitJob { name, complaints });
+            }
+        }
+        unfit
     }
 
     /// The jobs, in the order read.
@@ -109,6 +139,7 @@ impl Jobs {
             max_items,
             max_bytes,
             enabled,
+            added: self.added,
         }));
     }
 }
@@ -267,10 +298,7 @@ fn words(node: &Node<'_>, what: &str, known: Option<&[String]>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{Diagnostics, Source},
-        dialect::{ParamKind, Value},
-    };
+    use crate::dialect::{ParamKind, Value};
 
     fn param(kind: ParamKind, required: bool, default: Option<Value>) -> Param {
         Param {

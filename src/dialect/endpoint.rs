@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use super::{
     filter::{Filter, Globals},
     item::value_of,
+    matching::Match,
     paging::{Cursor, Paging, Position},
     params::{Param, Value, Values},
     request::{Request, Template, Variables, val_of, variables_of},
@@ -41,6 +42,7 @@ pub struct Endpoint {
     pub enters_top: bool,
     /// Where the site leads whoever asks for what is not there: a path below its address.
     pub missing: Option<String>,
+    pub(super) matches: Vec<Match>,
     pub(super) template: Template,
     pub(super) vars: Option<Filter>,
     pub(super) check: Option<Filter>,
@@ -84,6 +86,29 @@ impl Endpoint {
                 })
                 .collect(),
             Err(error) => vec![(None, format!("the dialect's check failed: {error}"))],
+        }
+    }
+
+    /// All parameters: `given`, and the defaults of those left out.
+    ///
+    /// # Errors
+    /// The first that is missing, or what the dialect itself objects to.
+    pub fn complete(&self, given: &Values) -> Result<Values, String> {
+        let mut values = given.clone();
+        for (name, param) in &self.params {
+            match &param.default {
+                _ if values.contains_key(name) => {}
+                Some(value) => drop(values.insert(name.clone(), value.clone())),
+                None if param.required => {
+                    let kind = param.kind.word();
+                    return Err(format!("the parameter `{name}` ({kind}) is missing"));
+                }
+                None => {}
+            }
+        }
+        match self.check(&values).into_iter().next() {
+            Some((_, complaint)) => Err(complaint),
+            None => Ok(values),
         }
     }
 

@@ -6,16 +6,12 @@ use super::{
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
     filter::{Filter, Prelude},
+    matching::Match,
     paging::{By, Paging},
     params::Param,
     request::Template,
 };
 use crate::config::reader::{Node, Table};
-
-/// A filter that stands alone: it sees neither the dialect's `defs` nor `$params`.
-pub(super) fn filter(node: &Node<'_>) -> Option<Filter> {
-    node.parsed(Filter::compile)
-}
 
 /// What the endpoints of one file share.
 pub(super) struct Reading<'a> {
@@ -78,7 +74,7 @@ impl Reading<'_> {
             word == Some("top")
         });
         let missing = table.get("missing").and_then(|n| n.text());
-        matches(&table);
+        let matches = matches(&table, kind, &params);
         let roles = table
             .get("roles")
             .and_then(|n| n.texts())
@@ -94,6 +90,7 @@ impl Reading<'_> {
             roles: roles.into_iter().map(str::to_owned).collect(),
             enters_top,
             missing: missing.map(str::to_owned),
+            matches,
             template: template?,
             vars,
             check,
@@ -127,6 +124,23 @@ impl Reading<'_> {
             _ => params(table),
         }
     }
+}
+
+/// The web addresses that mean a listing: one, or a list of them.
+fn matches(table: &Table<'_>, kind: EndpointKind, params: &BTreeMap<String, Param>) -> Vec<Match> {
+    let Some(node) = table.get("match") else {
+        return Vec::new();
+    };
+    if kind != EndpointKind::Listing {
+        node.error("only a listing can be added by its web address; leave `match` out");
+    }
+    let nodes = if node.is_list() {
+        node.list().unwrap_or_default()
+    } else {
+        vec![node]
+    };
+    let read = |node| Match::read(node, params);
+    nodes.iter().filter_map(read).collect()
 }
 
 fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
@@ -242,21 +256,4 @@ fn paging(node: &Node<'_>, has_next: bool, reading: &Reading<'_>) -> Option<Pagi
     }
     table.finish();
     by.map(|_| paging)
-}
-
-/// Web addresses that mean an endpoint are recognised elsewhere; here they only have to be of one of the two forms.
-fn matches(table: &Table<'_>) {
-    for node in table
-        .get("match")
-        .and_then(|n| n.list())
-        .unwrap_or_default()
-    {
-        if !node.is_table() {
-            node.text();
-        } else if let Some(table) = node.table() {
-            table.need("url").and_then(|n| n.text());
-            table.need("params").and_then(|n| filter(&n));
-            table.finish();
-        }
-    }
 }
