@@ -9,6 +9,7 @@ mod endings;
 mod examples;
 mod fetching;
 mod filters;
+mod listings;
 mod operations;
 mod pages;
 mod recorded;
