@@ -11,6 +11,7 @@ mod examples;
 mod fetching;
 mod filters;
 mod members;
+mod listings;
 mod operations;
 mod pages;
 mod recorded;
