@@ -13,7 +13,7 @@ use crate::{
     config::{Job, Site},
     dialect::{By, Endpoint, Entry, Login, Page, ParamKind, Position, Predicate, Step, Values},
     fetch::allowed,
-    http::{self, Accept, Outgoing, Reply, redact},
+    http::{self, Accept, Outgoing, Reply, redact, wall},
     pace::HostKey,
     run::{Context, Failure, days_key},
     store::{Lease, PageCommit, PageOutcome, PageTask},
@@ -229,7 +229,7 @@ fn classify(
             let message = "the site leads to a page for people instead: it is not there (any more)";
             return Err(failure(Class::Http404, message.to_owned(), false));
         }
-        let (class, what) = html_kind(&reply.body).unwrap_or((Class::Listing, "an HTML page"));
+        let (class, what) = wall(&reply.body).unwrap_or((Class::Listing, "an HTML page"));
         return Err(failure(
             class,
             format!("{what} came instead of the listing"),
@@ -245,7 +245,7 @@ fn classify(
         (_, 429) => Class::RateLimited,
         (Some(error), _) if error.class != Class::Listing => error.class,
         // Refused without a word of the site's own: something in front of it does not want us.
-        (None, 403) => html_kind(&reply.body).map_or(Class::Blocked, |(class, _)| class),
+        (None, 403) => wall(&reply.body).map_or(Class::Blocked, |(class, _)| class),
         (_, status) => http::of_status(status),
     };
     let words = reported.map_or_else(String::new, |error| format!(": {}", error.message));
@@ -255,26 +255,6 @@ fn classify(
         format!("the site answered {}{words}", reply.status),
         slow_down,
     ))
-}
-
-/// A page that only a person can pass.
-fn html_kind(body: &[u8]) -> Option<(Class, &'static str)> {
-    const LOOK_AT: usize = 64 << 10;
-    let text = String::from_utf8_lossy(&body[..body.len().min(LOOK_AT)]).to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&[
-        "cf-chl",
-        "challenge-platform",
-        "just a moment",
-        "captcha",
-        "ddos-guard",
-    ]) {
-        Some((Class::Blocked, "a challenge for browsers"))
-    } else if has(&["type=\"password\"", "type='password'", "type=password"]) {
-        Some((Class::Auth, "a login form"))
-    } else {
-        None
-    }
 }
 
 async fn commit(

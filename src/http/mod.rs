@@ -8,9 +8,11 @@ mod address;
 mod body;
 mod client;
 mod error;
+mod range;
 mod redact;
 mod resolve;
 mod trip;
+mod wall;
 
 use std::{fmt, time::Duration};
 
@@ -19,9 +21,11 @@ use url::Url;
 
 pub use address::{Blocked, Guard, Reach, not_public};
 pub use body::Download;
-pub use client::{Http, MediaHosts};
+pub use client::{Http, Known, MediaHosts};
 pub use error::{Error, of_status};
+pub use range::{Resume, Validator};
 pub use redact::redact;
+pub use wall::wall;
 
 use crate::config::Secret;
 

@@ -55,6 +55,8 @@ pub struct Context {
     pub under_way: UnderWay,
     /// Whether another job may have brought a file since it was claimed.
     pub several_jobs: bool,
+    /// Large downloads are to save what they have and end: larder stops.
+    pub cut: CancellationToken,
 }
 
 /// Replies parsed at once.
@@ -67,6 +69,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const RENEW_EVERY: u32 = 15;
 /// How long work under way may go on after a stop.
 const GRACE: Duration = Duration::from_secs(8);
+/// After this much of it, downloads that can be gone on with are cut.
+const CUT_AFTER: Duration = Duration::from_secs(4);
 
 /// How a job's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,6 +205,7 @@ impl Runner {
                 storing: Semaphore::new(STORING),
                 under_way: UnderWay::default(),
                 several_jobs,
+                cut: CancellationToken::new(),
             },
             jobs: active,
             min_free: config.archive.min_free,
@@ -242,10 +247,14 @@ impl Runner {
         // Whatever happened, the lanes are told and waited for: they hold the store.
         self.stop.cancel();
         self.tracker.close();
-        if tokio::time::timeout(GRACE, self.tracker.wait())
-            .await
-            .is_err()
-        {
+        let ended = async {
+            let soon = tokio::time::timeout(CUT_AFTER, self.tracker.wait()).await;
+            if soon.is_err() {
+                self.context.cut.cancel();
+                self.tracker.wait().await;
+            }
+        };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::warn!(
                 "Work under way did not end in {GRACE:?}; it is taken back at the next start"
             );

@@ -8,6 +8,7 @@ mod days;
 mod dialects;
 mod endings;
 mod examples;
+mod faults;
 mod fetching;
 mod filters;
 mod members;

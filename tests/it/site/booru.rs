@@ -267,6 +267,13 @@ impl Booru {
         self.shared.lock().world.pool(id, name, posts);
     }
 
+    /// Lets every ETag end so, and be a weak one.
+    pub fn etags(&self, end: &str, weak: bool) {
+        let mut state = self.shared.lock();
+        end.clone_into(&mut state.world.etag_end);
+        state.world.weak_etags = weak;
+    }
+
     /// Lets the next matching requests meet these faults in turn.
     pub fn script(&self, what: What, faults: Vec<Fault>) {
         self.shared.lock().scripts.add(what, faults);
@@ -303,7 +310,7 @@ impl Shared {
     pub(super) fn receive(&self, mut request: Request) -> (usize, Answer, Delivery) {
         let mut state = self.lock();
         let place = state.cleared + state.log.len();
-        let (answer, delivery) = state.decide(&request, place as u64);
+        let (answer, delivery) = state.decide(&mut request, place as u64);
         request.status = if delivery == Delivery::Reset {
             0
         } else {
@@ -313,17 +320,18 @@ impl Shared {
         (place, answer, delivery)
     }
 
-    pub(super) fn finished(&self, place: usize, at: Instant) {
+    pub(super) fn finished(&self, place: usize, at: Instant, sent: u64) {
         let mut state = self.lock();
         let place = place.checked_sub(state.cleared);
         if let Some(request) = place.and_then(|place| state.log.get_mut(place)) {
             request.ended = Some(at);
+            request.sent = sent;
         }
     }
 }
 
 impl State {
-    fn decide(&mut self, request: &Request, draw: u64) -> (Answer, Delivery) {
+    fn decide(&mut self, request: &mut Request, draw: u64) -> (Answer, Delivery) {
         if self.world.browsers_only {
             let agent = request.header("user-agent").unwrap_or_default();
             if !agent.contains("Mozilla") {
@@ -342,7 +350,11 @@ impl State {
         let Some(fault) = self.scripts.next_for(request, owner) else {
             return (pages::answer(&self.world, request, draw), Delivery::Whole);
         };
+        request.fault = Some(fault.name());
         let mut asked = request.clone();
+        if fault.forgets_the_range() {
+            asked.headers.retain(|(key, _)| key != "range");
+        }
         if fault.forgets_the_cursor() {
             asked.query.retain(|(key, _)| key != "page");
             for (_, value) in asked.query.iter_mut().filter(|(key, _)| key == "tags") {

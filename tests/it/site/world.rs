@@ -79,6 +79,9 @@ pub(super) struct World {
     pub(super) require_login: bool,
     pub(super) browsers_only: bool,
     pub(super) burst: Option<usize>,
+    /// What every ETag ends in.
+    pub(super) etag_end: String,
+    pub(super) weak_etags: bool,
     invented: u64,
     changes: u64,
     clock: i64,
@@ -103,6 +106,8 @@ impl World {
             require_login: false,
             browsers_only: false,
             burst: None,
+            etag_end: String::new(),
+            weak_etags: false,
             invented: 0,
             changes: 0,
             clock: EPOCH + 1_000_000,
