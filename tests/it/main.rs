@@ -7,6 +7,7 @@ mod crash;
 mod dialects;
 mod endings;
 mod examples;
+mod faults;
 mod fetching;
 mod filters;
 mod pages;
