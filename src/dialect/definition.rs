@@ -8,9 +8,10 @@ use url::Url;
 
 use super::{
     endpoint::{Endpoint, EndpointKind},
+    filter::Prelude,
     hooks::Login,
     params::Param,
-    reading::{Reading, filter},
+    reading::Reading,
 };
 use crate::config::{
     HostPattern, Rate,
@@ -110,14 +111,16 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
             None => {}
         }
     }
-    let error = table.get("error");
-    let reading = Reading {
-        shared: &shared,
-        error: error.as_ref(),
+    let prelude = match table.get("defs") {
+        Some(node) => node.parsed(Prelude::new),
+        None => Some(Prelude::default()),
     };
-    if let Some(node) = &error {
-        filter(node);
-    }
+    let mut reading = Reading {
+        shared: &shared,
+        error: None,
+        prelude: prelude.as_ref(),
+    };
+    reading.error = table.get("error").and_then(|node| reading.filter(&node));
     let mut endpoints = BTreeMap::new();
     for (key, kind) in [
         ("listing", EndpointKind::Listing),

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::{
-    filter::Filter,
+    filter::{Filter, Globals},
     item::value_of,
-    paging::{Paging, Position},
+    matching::Match,
+    paging::{Cursor, Paging, Position},
     params::{Param, Value, Values},
     request::{Request, Template, Variables, val_of, variables_of},
 };
@@ -39,6 +40,9 @@ pub struct Endpoint {
     pub roles: Vec<String>,
     /// Whether new members appear first.
     pub enters_top: bool,
+    /// Where the site leads whoever asks for what is not there: a path below its address.
+    pub missing: Option<String>,
+    pub(super) matches: Vec<Match>,
     pub(super) template: Template,
     pub(super) vars: Option<Filter>,
     pub(super) check: Option<Filter>,
@@ -72,7 +76,7 @@ impl Endpoint {
             return Vec::new();
         };
         let input = val_of(&Json::Object(variables(values)));
-        match filter.all(input) {
+        match filter.all_of(input.clone(), &Globals::new(input, &Variables::new())) {
             Ok(outputs) => outputs
                 .iter()
                 .filter_map(|output| {
@@ -85,14 +89,41 @@ impl Endpoint {
         }
     }
 
+    /// All parameters: `given`, and the defaults of those left out.
+    ///
+    /// # Errors
+    /// The first that is missing, or what the dialect itself objects to.
+    pub fn complete(&self, given: &Values) -> Result<Values, String> {
+        let mut values = given.clone();
+        for (name, param) in &self.params {
+            match &param.default {
+                _ if values.contains_key(name) => {}
+                Some(value) => drop(values.insert(name.clone(), value.clone())),
+                None if param.required => {
+                    let kind = param.kind.word();
+                    return Err(format!("the parameter `{name}` ({kind}) is missing"));
+                }
+                None => {}
+            }
+        }
+        match self.check(&values).into_iter().next() {
+            Some((_, complaint)) => Err(complaint),
+            None => Ok(values),
+        }
+    }
+
     /// The way to walk with these parameters.
     pub fn paging(&self, values: &Values) -> &Paging {
+        if let [only] = self.pagings.as_slice() {
+            return only;
+        }
         let input = val_of(&Json::Object(variables(values)));
+        let globals = Globals::new(input.clone(), &Variables::new());
         let holds = |paging: &&Paging| {
             match &paging.when {
             None => true,
             Some(filter) => filter
-                .first(input.clone())
+                .first_of(input.clone(), &globals)
                 .is_ok_and(|out| matches!(out, Some(v) if !matches!(v, jaq_json::Val::Null | jaq_json::Val::Bool(false)))),
         }
         };
@@ -120,7 +151,9 @@ impl Endpoint {
         }
         variables.extend(at.cursor.clone());
         if let Some(filter) = &self.vars {
-            let Some(output) = filter.first(val_of(&Json::Object(variables.clone())))? else {
+            let globals = globals(values, &at.cursor);
+            let input = val_of(&Json::Object(variables.clone()));
+            let Some(output) = filter.first_of(input, &globals)? else {
                 return Ok(None);
             };
             variables.extend(variables_of(&output)?);
@@ -132,6 +165,11 @@ impl Endpoint {
 fn variables(values: &Values) -> Variables {
     let json = |value: &Value| serde_json::to_value(value).unwrap_or(Json::Null);
     values.iter().map(|(k, v)| (k.clone(), json(v))).collect()
+}
+
+/// What the filters of a page see of the request for it.
+pub(super) fn globals(values: &Values, cursor: &Cursor) -> Globals {
+    Globals::new(val_of(&Json::Object(variables(values))), cursor)
 }
 
 /// The parameters that a follow-up's filter gives.

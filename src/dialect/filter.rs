@@ -2,15 +2,21 @@
 //!
 //! Promises purity: no clock, no environment, no I/O (`now`, `env`, `input`, `debug` are left out), at most
 //! [`MAX_OUTPUTS`] outputs and a deadline checked between outputs. The engine is jaq; nothing outside this room knows.
+//!
+//! The filters of a dialect share its `defs`, and see what was asked besides their input: `$params`, the parameters of
+//! the endpoint as given, and `$cursor`, the variables that name the page. A job's `where` has neither.
 
 use std::{
+    cell::RefCell,
+    collections::HashMap,
     fmt,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use jaq_core::{
     Compiler, Ctx, Vars, data,
-    load::{Arena, File, Loader, lex, parse},
+    load::{self, Arena, File, Loader, lex, parse},
     unwrap_valr,
 };
 use jaq_json::Val;
@@ -24,21 +30,95 @@ const MAX_NESTING: usize = 100;
 /// How long one filter may work on one page.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-use super::{item::Item, request::val_of};
+/// What a dialect's filters may name besides their own variables.
+const GLOBALS: [&str; 2] = ["$params", "$cursor"];
+
+use super::{
+    item::Item,
+    request::{Variables, val_of},
+};
 
 type Data = data::JustLut<Val>;
 
-/// A compiled filter.
-pub struct Filter {
+/// A compiled filter; a clone is the same one.
+#[derive(Clone)]
+pub struct Filter(Arc<Compiled>);
+
+struct Compiled {
     text: String,
-    compiled: jaq_core::Filter<Data>,
+    filter: jaq_core::Filter<Data>,
 }
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Filter({:?})", self.text)
+        write!(f, "Filter({:?})", self.0.text)
     }
 }
+
+/// The values of `$params` and `$cursor`, made once for all filters of a page.
+pub(super) struct Globals(Vars<Val>);
+
+impl Globals {
+    /// What was asked: the endpoint's parameters, and the variables of the page.
+    pub(super) fn new(params: Val, cursor: &Variables) -> Self {
+        let cursor = Val::obj(
+            cursor
+                .iter()
+                .map(|(k, v)| (Val::from(k.clone()), val_of(v)))
+                .collect(),
+        );
+        Self(Vars::new([params, cursor]))
+    }
+
+    /// For a filter that names neither.
+    fn none() -> Self {
+        Self(Vars::new([]))
+    }
+}
+
+/// The jq definitions of a dialect, which all its filters may use; compiles each text once.
+#[derive(Default)]
+pub(super) struct Prelude {
+    defs: String,
+    known: RefCell<HashMap<String, Filter>>,
+}
+
+impl Prelude {
+    /// Checks `defs`, such as `def list: .[]; def words: split(" ");`.
+    ///
+    /// # Errors
+    /// As [`Filter::compile`].
+    pub(super) fn new(defs: &str) -> Result<Self, String> {
+        compile(&format!("{defs}\n."), "", &GLOBALS)?;
+        Ok(Self {
+            defs: defs.to_owned(),
+            ..Self::default()
+        })
+    }
+
+    /// Compiles a filter of the dialect.
+    ///
+    /// # Errors
+    /// As [`Filter::compile`].
+    pub(super) fn filter(&self, text: &str) -> Result<Filter, String> {
+        if let Some(known) = self.known.borrow().get(text) {
+            return Ok(known.clone());
+        }
+        let filter = compile(text, &self.defs, &GLOBALS)?;
+        let mut known = self.known.borrow_mut();
+        known.insert(text.to_owned(), filter.clone());
+        Ok(filter)
+    }
+}
+
+/// What jq itself brings, read once: it takes longer to read than most filters to compile.
+static STANDARD: LazyLock<Vec<parse::Def<&'static str>>> = LazyLock::new(|| {
+    let pure = |name: &str| !IMPURE.contains(&name);
+    jaq_core::defs()
+        .chain(jaq_std::defs().filter(|def| pure(def.name)))
+        .chain(jaq_json::defs())
+        .collect()
+});
 
 /// jq names that reach outside the input; a dialect must not depend on them.
 const IMPURE: [&str; 12] = [
@@ -57,62 +137,40 @@ const IMPURE: [&str; 12] = [
 ];
 
 impl Filter {
-    /// Compiles `text`.
+    /// Compiles `text`, which stands alone: without definitions of a dialect and without `$params`.
     ///
     /// # Errors
     /// What the compiler expected, and near which piece of the text.
     pub fn compile(text: &str) -> Result<Self, String> {
-        // The compiler recurses with the text: a text like this is no filter that a person wrote.
-        let deepest = text.bytes().scan(0_usize, |depth, byte| {
-            match byte {
-                b'(' | b'[' | b'{' => *depth += 1,
-                b')' | b']' | b'}' => *depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            Some(*depth)
-        });
-        if text.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
-            return Err(format!(
-                "not a jq filter: longer than {MAX_TEXT} bytes, or nested deeper than {MAX_NESTING} brackets"
-            ));
-        }
-        let pure = |name: &str| !IMPURE.contains(&name);
-        let defs = jaq_core::defs()
-            .chain(jaq_std::defs().filter(|def| pure(def.name)))
-            .chain(jaq_json::defs());
-        let funs = jaq_core::funs::<Data>()
-            .chain(jaq_std::base_funs().filter(|(name, ..)| pure(name)))
-            .chain(jaq_std::extra_funs().filter(|(name, ..)| pure(name)))
-            .chain(jaq_json::funs());
-        let arena = Arena::default();
-        let modules = Loader::new(defs)
-            .load(
-                &arena,
-                File {
-                    code: text,
-                    path: (),
-                },
-            )
-            .map_err(|errors| explain_load(text, errors))?;
-        let compiled = Compiler::default()
-            .with_funs(funs)
-            .compile(modules)
-            .map_err(explain_compile)?;
-        Ok(Self {
-            text: text.to_owned(),
-            compiled,
-        })
+        compile(text, "", &[])
     }
 
-    /// Every output for `input`.
+    /// Every output for `input` of a filter that stands alone.
     ///
     /// # Errors
     /// The filter's own error, too many outputs, or the deadline.
     pub fn all(&self, input: Val) -> Result<Vec<Val>, String> {
-        let context = Ctx::<Data>::new(&self.compiled.lut, Vars::new([]));
+        self.all_of(input, &Globals::none())
+    }
+
+    /// The first output for `input` of a filter that stands alone, if there is one.
+    ///
+    /// # Errors
+    /// The filter's own error.
+    pub fn first(&self, input: Val) -> Result<Option<Val>, String> {
+        self.first_of(input, &Globals::none())
+    }
+
+    /// Every output of a dialect's filter.
+    ///
+    /// # Errors
+    /// As [`Self::all`].
+    pub(super) fn all_of(&self, input: Val, globals: &Globals) -> Result<Vec<Val>, String> {
+        let filter = &self.0.filter;
+        let context = Ctx::<Data>::new(&filter.lut, globals.0.clone());
         let started = Instant::now();
         let mut outputs = Vec::new();
-        for output in self.compiled.id.run((context, input)).map(unwrap_valr) {
+        for output in filter.id.run((context, input)).map(unwrap_valr) {
             outputs.push(output.map_err(|error| shorten(&error.to_string()))?);
             if outputs.len() > MAX_OUTPUTS {
                 return Err(format!("more than {MAX_OUTPUTS} outputs"));
@@ -124,22 +182,61 @@ impl Filter {
         Ok(outputs)
     }
 
-    /// The first output for `input`, if there is one.
+    /// The first output of a dialect's filter, if there is one.
     ///
     /// # Errors
-    /// The filter's own error.
-    pub fn first(&self, input: Val) -> Result<Option<Val>, String> {
-        let context = Ctx::<Data>::new(&self.compiled.lut, Vars::new([]));
-        let output = self
-            .compiled
-            .id
-            .run((context, input))
-            .map(unwrap_valr)
-            .next();
+    /// As [`Self::first`].
+    pub(super) fn first_of(&self, input: Val, globals: &Globals) -> Result<Option<Val>, String> {
+        let filter = &self.0.filter;
+        let context = Ctx::<Data>::new(&filter.lut, globals.0.clone());
+        let output = filter.id.run((context, input)).map(unwrap_valr).next();
         output
             .transpose()
             .map_err(|error| shorten(&error.to_string()))
     }
+}
+
+/// Compiles `text` behind `defs`, where `globals` may be named.
+fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Result<Filter, String> {
+    // The compiler recurses with the text: a text like this is no filter that a person wrote.
+    let deepest = text.bytes().scan(0_usize, |depth, byte| {
+        match byte {
+            b'(' | b'[' | b'{' => *depth += 1,
+            b')' | b']' | b'}' => *depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        Some(*depth)
+    });
+    if text.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
+        return Err(format!(
+            "not a jq filter: longer than {MAX_TEXT} bytes, or nested deeper than {MAX_NESTING} brackets"
+        ));
+    }
+    let pure = |name: &str| !IMPURE.contains(&name);
+    let own = load::parse(defs, |parser| parser.defs()).unwrap_or_default();
+    let funs = jaq_core::funs::<Data>()
+        .chain(jaq_std::base_funs().filter(|(name, ..)| pure(name)))
+        .chain(jaq_std::extra_funs().filter(|(name, ..)| pure(name)))
+        .chain(jaq_json::funs());
+    let arena = Arena::default();
+    let modules = Loader::new(STANDARD.iter().cloned().chain(own))
+        .load(
+            &arena,
+            File {
+                code: text,
+                path: (),
+            },
+        )
+        .map_err(|errors| explain_load(text, errors))?;
+    let filter = Compiler::default()
+        .with_funs(funs)
+        .with_global_vars(globals.iter().copied())
+        .compile(modules)
+        .map_err(explain_compile)?;
+    Ok(Filter(Arc::new(Compiled {
+        text: text.to_owned(),
+        filter,
+    })))
 }
 
 /// A predicate over an item, written by the user.
@@ -159,7 +256,7 @@ impl Predicate {
 
     /// The text as written.
     pub fn text(&self) -> &str {
-        &self.filter.text
+        &self.filter.0.text
     }
 
     /// Whether the item is wanted: the first output is neither false nor null. No output refuses it. The filter sees the
@@ -264,6 +361,41 @@ mod tests {
         for word in ["now", "env", "$ENV", "input", "halt"] {
             assert!(Filter::compile(word).is_err(), "{word}");
         }
+    }
+
+    #[test]
+    fn filters_of_a_dialect_share_its_definitions_and_see_what_was_asked() {
+        let prelude =
+            Prelude::new("def twice: . * 2;\ndef of_page: twice + $cursor.page;").expect("good");
+        let filter = prelude.filter("of_page, $params.tags").expect("compiles");
+        let params = val_of(&serde_json::json!({"tags": "heath"}));
+        let cursor = serde_json::json!({"page": 3});
+        let globals = Globals::new(params, cursor.as_object().expect("an object"));
+        let outputs = filter.all_of(Val::from(20_isize), &globals).expect("runs");
+        let outputs: Vec<_> = outputs.iter().map(Val::to_string).collect();
+        assert_eq!(outputs, ["43", "\"heath\""]);
+        assert!(Filter::compile("twice").is_err() && Filter::compile("$params").is_err());
+        assert!(Arc::ptr_eq(
+            &prelude.filter(".a").expect("compiles").0,
+            &prelude.filter(".a").expect("compiles").0
+        ));
+    }
+
+    #[test]
+    fn a_misspelt_variable_or_definition_is_named() {
+        let prelude = Prelude::new("def list: .[];").expect("good");
+        for (text, word) in [
+            ("$param.id", "$param"),
+            ("$typo", "$typo"),
+            ("lists", "lists"),
+        ] {
+            let error = prelude.filter(text).expect_err(text);
+            assert!(error.contains(&format!("`{word}`")), "{error}");
+        }
+        let error = |defs| Prelude::new(defs).err().expect("broken");
+        assert!(error("def a: $typo;").contains("$typo"));
+        assert!(error("def a: b;").contains("`b`"));
+        assert!(error("def a: 1;\ndef b: ];").contains("line 2"));
     }
 
     #[test]

@@ -5,24 +5,30 @@ use std::collections::BTreeMap;
 use super::{
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
-    filter::Filter,
+    filter::{Filter, Prelude},
+    matching::Match,
     paging::{By, Paging},
     params::Param,
     request::Template,
 };
 use crate::config::reader::{Node, Table};
 
-pub(super) fn filter(node: &Node<'_>) -> Option<Filter> {
-    node.parsed(Filter::compile)
-}
-
 /// What the endpoints of one file share.
 pub(super) struct Reading<'a> {
     pub(super) shared: &'a BTreeMap<String, Param>,
-    pub(super) error: Option<&'a Node<'a>>,
+    pub(super) error: Option<Filter>,
+    /// `None` when the file's `defs` are broken: that was said, and what it breaks is not said again.
+    pub(super) prelude: Option<&'a Prelude>,
 }
 
 impl Reading<'_> {
+    pub(super) fn filter(&self, node: &Node<'_>) -> Option<Filter> {
+        match self.prelude {
+            Some(prelude) => node.parsed(|text| prelude.filter(text)),
+            None => Filter::compile(node.text()?).ok(),
+        }
+    }
+
     pub(super) fn endpoint(
         &self,
         name: &str,
@@ -35,13 +41,16 @@ impl Reading<'_> {
         let template = table
             .need("get")
             .and_then(|node| node.parsed(|path| Template::compile(path, repeated)));
-        let optional = |key| table.get(key).and_then(|n: Node<'_>| filter(&n));
+        let optional = |key| table.get(key).and_then(|n: Node<'_>| self.filter(&n));
         let (vars, check) = (optional("vars"), optional("check"));
         let (next, total) = (optional("next"), optional("total"));
-        let each = table.need("each").and_then(|n| filter(&n));
-        let item = table.need("item").and_then(|n| filter(&n));
-        let error = table.get("error").as_ref().or(self.error).and_then(filter);
-        let pagings = pagings(&table, kind, next.is_some());
+        let each = table.need("each").and_then(|n| self.filter(&n));
+        let item = table.need("item").and_then(|n| self.filter(&n));
+        let error = match table.get("error") {
+            Some(node) => self.filter(&node),
+            None => self.error.clone(),
+        };
+        let pagings = pagings(&table, kind, next.is_some(), self);
         if let (Some(template), false) = (&template, vars.is_some()) {
             let own = ["limit", "page", "offset"];
             for variable in template.variables() {
@@ -64,13 +73,13 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
-        // Web addresses are recognised by `larder add`; they are only checked to be texts here.
-        table.get("match").and_then(|n| n.texts());
+        let missing = table.get("missing").and_then(|n| n.text());
+        let matches = matches(&table, kind, &params);
         let roles = table
             .get("roles")
             .and_then(|n| n.texts())
             .unwrap_or_default();
-        let with = withs(&table);
+        let with = withs(&table, self);
         table.finish();
         Some(Endpoint {
             name: name.to_owned(),
@@ -80,6 +89,8 @@ impl Reading<'_> {
             follows: with.keys().cloned().collect(),
             roles: roles.into_iter().map(str::to_owned).collect(),
             enters_top,
+            missing: missing.map(str::to_owned),
+            matches,
             template: template?,
             vars,
             check,
@@ -115,6 +126,23 @@ impl Reading<'_> {
     }
 }
 
+/// The web addresses that mean a listing: one, or a list of them.
+fn matches(table: &Table<'_>, kind: EndpointKind, params: &BTreeMap<String, Param>) -> Vec<Match> {
+    let Some(node) = table.get("match") else {
+        return Vec::new();
+    };
+    if kind != EndpointKind::Listing {
+        node.error("only a listing can be added by its web address; leave `match` out");
+    }
+    let nodes = if node.is_list() {
+        node.list().unwrap_or_default()
+    } else {
+        vec![node]
+    };
+    let read = |node| Match::read(node, params);
+    nodes.iter().filter_map(read).collect()
+}
+
 fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
     let entries = table
         .get("query")
@@ -124,7 +152,7 @@ fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
     entries.into_iter().filter_map(pair).collect()
 }
 
-fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
+fn withs(table: &Table<'_>, reading: &Reading<'_>) -> BTreeMap<String, With> {
     let mut all = BTreeMap::new();
     for (name, node) in table
         .get("with")
@@ -133,8 +161,8 @@ fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
     {
         let Some(table) = node.table() else { continue };
         let endpoint = text(&table, "endpoint");
-        let params = table.need("params").and_then(|n| filter(&n));
-        let when = table.get("when").and_then(|n| filter(&n));
+        let params = table.need("params").and_then(|n| reading.filter(&n));
+        let when = table.get("when").and_then(|n| reading.filter(&n));
         table.finish();
         if let Some(params) = params {
             let endpoint = if endpoint.is_empty() {
@@ -155,7 +183,12 @@ fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
     all
 }
 
-fn pagings(table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging> {
+fn pagings(
+    table: &Table<'_>,
+    kind: EndpointKind,
+    has_next: bool,
+    reading: &Reading<'_>,
+) -> Vec<Paging> {
     let Some(node) = table.get("paging") else {
         if kind == EndpointKind::Listing {
             table.error(
@@ -169,7 +202,10 @@ fn pagings(table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging>
     } else {
         vec![node]
     };
-    let pagings: Vec<_> = nodes.iter().filter_map(|n| paging(n, has_next)).collect();
+    let pagings: Vec<_> = nodes
+        .iter()
+        .filter_map(|n| paging(n, has_next, reading))
+        .collect();
     if pagings.is_empty() {
         vec![Paging::once()]
     } else {
@@ -177,7 +213,7 @@ fn pagings(table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging>
     }
 }
 
-fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
+fn paging(node: &Node<'_>, has_next: bool, reading: &Reading<'_>) -> Option<Paging> {
     let table = node.table()?;
     let by = table.need("by").and_then(|node| {
         let word = node.text()?;
@@ -207,7 +243,7 @@ fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
             }
             word == Some("short")
         }),
-        when: table.get("when").and_then(|n| filter(&n)),
+        when: table.get("when").and_then(|n| reading.filter(&n)),
     };
     if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {
         node.error("this paging needs the filter `next`");

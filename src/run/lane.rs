@@ -249,7 +249,7 @@ async fn perform(
     let connection = Mutex::new(Some(connection));
     let asked = || drop(connection.lock().map(|mut connection| connection.take()));
     let result = match work {
-        Work::Page(page) => match walk(context, job, lease, page, asked).await {
+        Work::Page(page) => match walk(context, job, active.earlier, lease, page, asked).await {
             Ok(walked) => {
                 if walked.asked {
                     host.ok();

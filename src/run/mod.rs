@@ -8,6 +8,7 @@ mod dry;
 mod lane;
 mod policy;
 mod under_way;
+mod walks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,16 +21,17 @@ pub use policy::{Failure, judge};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;
+pub use walks::{days_key, walks};
 
 use crate::{
-    archive::{Archive, Digest},
+    archive::Archive,
     class::Class,
     clock::Millis,
     config::{Config, Job, MinFree, Network, Site},
     http::Http,
     pace::{HoldReason, Host, HostCounts, HostKey, Pace},
-    store::{self, JobSpec, Reader, RunCounts, Store},
-    walk,
+    store::{self, JobSpec, Reader, RunCounts, Store, Walks},
+    walk::shows_all,
 };
 
 /// What every worker needs.
@@ -97,6 +99,10 @@ pub struct Active {
     pub run: i64,
     /// The counters when this process began.
     pub before: RunCounts,
+    /// Days that are not walked because they are remembered.
+    pub days_known: usize,
+    /// Entries that the walk before met.
+    pub earlier: Option<u64>,
     /// Items of its listing that this process has kept.
     listed: AtomicUsize,
     /// Set when the walk has come to a limit of the job: what it found is still fetched.
@@ -159,7 +165,7 @@ impl Runner {
     /// When the database refuses.
     pub async fn begin(
         config: &Config,
-        jobs: &[Arc<Job>],
+        jobs: Vec<(Arc<Job>, Walks)>,
         store: Store,
         archive: Arc<Archive>,
         http: Http,
@@ -168,8 +174,9 @@ impl Runner {
         let names: Vec<_> = config.jobs.iter().map(|job| job.name.clone()).collect();
         let mut active = BTreeMap::new();
         let mut hosts = Vec::new();
-        for job in jobs {
-            let begun = store.begin(spec(job, &names)).await?;
+        let several_jobs = jobs.len() > 1;
+        for (job, walks) in jobs {
+            let begun = store.begin(spec(&job, walks, &names)).await?;
             let before = store.counts(begun.run);
             hosts.extend(
                 begun
@@ -178,10 +185,12 @@ impl Runner {
                     .map(|host| (host.clone(), job.site.clone())),
             );
             let one = Active {
-                job: job.clone(),
+                job,
                 id: begun.job,
                 run: begun.run,
                 before,
+                days_known: begun.days_known,
+                earlier: begun.earlier,
                 listed: AtomicUsize::new(0),
                 walked_enough: Mutex::default(),
                 ended: Mutex::default(),
@@ -198,7 +207,7 @@ impl Runner {
                 readers: Semaphore::new(READERS),
                 storing: Semaphore::new(STORING),
                 under_way: UnderWay::default(),
-                several_jobs: jobs.len() > 1,
+                several_jobs,
                 cut: CancellationToken::new(),
             },
             jobs: active,
@@ -213,7 +222,8 @@ impl Runner {
             tracker: TaskTracker::new(),
             error: Mutex::default(),
         });
-        for job in jobs {
+        for active in runner.jobs.values() {
+            let job = &active.job;
             // Named first, so that a host of two sites gets the lower of their limits from the start.
             if let Some(key) = HostKey::from_url(&job.site.url) {
                 let host = runner.context.pace.host(&key, job.site.api);
@@ -554,26 +564,15 @@ fn take_requests(group: &mut store::Group<'_>) -> Result<usize, store::Error> {
 }
 
 /// What the store must know of a job.
-fn spec(job: &Job, names: &[String]) -> JobSpec {
-    let params = serde_json::to_string(&job.params).expect("parameters are plain JSON");
-    let predicate = job.filter.as_ref().map(|filter| filter.text());
-    let decides = (
-        &job.site.id,
-        &job.site.url,
-        &job.listing.name,
-        &params,
-        predicate,
-        &job.with,
-        &job.files,
-    );
-    let walk = serde_json::to_vec(&decides).expect("texts are plain JSON");
+fn spec(job: &Job, walks: Walks, names: &[String]) -> JobSpec {
     JobSpec {
         name: job.name.clone(),
         site: job.site.name.clone(),
         listing: job.listing.name.clone(),
-        params,
-        walk: Digest::of(&walk).to_string(),
-        first: walk::first_page(job),
+        params: serde_json::to_string(&job.params).expect("parameters are plain JSON"),
+        walk: walks::walk_key(job, &job.params).to_string(),
+        walks,
+        whole: shows_all(job),
         host: HostKey::from_url(&job.site.url)
             .map(|key| key.to_string())
             .unwrap_or_default(),

@@ -2,11 +2,11 @@
 
 use rusqlite::params;
 
-use super::{Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
+use super::{Day, Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
 use crate::{
     archive::Digest,
     class::Class,
-    dialect::{Item, Step},
+    dialect::{Item, Position, Step},
     text::one_line,
 };
 
@@ -33,6 +33,8 @@ pub struct PageCommit {
     pub filtered: u64,
     /// Entries of the whole listing, where the site says.
     pub total: Option<u64>,
+    /// What days are remembered under, where the page is of the walk of one.
+    pub days: Option<Digest>,
     /// What comes next.
     pub step: Step,
 }
@@ -44,7 +46,7 @@ pub enum PageOutcome {
     Stale,
     /// Stored; whether another page follows.
     Stored {
-        /// Another page of the same listing is in the queue.
+        /// Another page of the same listing, or another day of it, is in the queue.
         more: bool,
     },
     /// Its items are stored, but the walk cannot go on.
@@ -71,6 +73,7 @@ impl Group<'_> {
             bad,
             filtered,
             total,
+            days,
             step,
         } = page;
         if !self.holds(&lease)? {
@@ -78,6 +81,7 @@ impl Group<'_> {
         }
         self.refused = refused;
         let (mut shown, mut new) = (0, 0);
+        let known = self.changes.items;
         for (item, follow) in items {
             let follow: Vec<_> = follow
                 .into_iter()
@@ -89,6 +93,8 @@ impl Group<'_> {
                 roles: &roles,
                 follow: &follow,
                 completes: task.item,
+                day: task.day.map(|day| day.date),
+                listed: task.depth == 0,
             };
             shown += 1;
             new += usize::from(catalog::sight(self, &lease, sight)?);
@@ -102,7 +108,9 @@ impl Group<'_> {
             self.keep_bad(&lease, &task.endpoint, raw, &message)?;
         }
         self.changes.run(lease.run).filtered += i64::try_from(filtered).unwrap_or(i64::MAX);
+        // Of many days that are walked, none has the total of all.
         if task.depth == 0
+            && task.day.is_none()
             && let Some(total) = total
         {
             let total = i64::try_from(total).unwrap_or(i64::MAX);
@@ -110,8 +118,36 @@ impl Group<'_> {
                 .prepare_cached("UPDATE runs SET total = ? WHERE id = ?")?
                 .execute((total, lease.run))?;
         }
+        // The first round tells what the archive did not know, the next ones what this walk had not met.
+        let unmet = if task.at.round == 0 {
+            self.changes.items > known
+        } else {
+            new > 0
+        };
+        let news = task.at.news || unmet;
+        let step = match step {
+            Step::Unless(begin) if news => Step::Next(begin),
+            Step::Unless(_) => Step::End,
+            Step::Next(at) if at.round == task.at.round => Step::Next(Position { news, ..at }),
+            step => step,
+        };
+        if task.depth == 0 && task.day.is_none() && step == Step::End {
+            let showed = filtered + u64::try_from(shown + bad.len()).unwrap_or(u64::MAX);
+            self.keep_total(lease.run, task.at.met.saturating_add(showed))?;
+        }
+        let day = task.day.zip(days).map(|(day, walk)| {
+            // An entry that no filter could read is tried again by the next walk: there must be one.
+            let settled = day.settled && bad.is_empty();
+            (Day { settled, ..day }, walk)
+        });
+        if let Some((day, walk)) = day {
+            let ends = matches!(step, Step::End);
+            self.remember_day(walk, day, ends, bad.is_empty())?;
+        }
         let outcome = match step {
-            Step::End => PageOutcome::Stored { more: false },
+            Step::End | Step::Unless(_) => PageOutcome::Stored {
+                more: day.is_some() && self.walks_on(&lease, &host)?,
+            },
             Step::Stuck(why) => PageOutcome::Failed(Class::Listing, why),
             Step::Next(mut at) => {
                 let repeats =
@@ -119,9 +155,14 @@ impl Group<'_> {
                 at.stale = if repeats { task.at.stale + 1 } else { 0 };
                 // New entries at the top push known ones onto later pages: as many stale pages as that are no circle.
                 let same = at.shown.is_some() && at.shown == task.at.shown;
-                let circle =
-                    at.stale >= MOST_STALE && (same || u64::from(at.stale) * 2 > at.number);
-                let next = PageTask { at, ..task.clone() };
+                // And in a later round all is known, which is what it is for.
+                let circle = at.stale >= MOST_STALE
+                    && (same || at.round == 0 && u64::from(at.stale) * 2 > at.number);
+                let next = PageTask {
+                    at,
+                    day: day.map(|(day, _)| day),
+                    ..task.clone()
+                };
                 if circle || !catalog::queue_page(self, &lease, &next, &host, task.item)? {
                     PageOutcome::Failed(
                         Class::Loop,
@@ -155,6 +196,15 @@ impl Group<'_> {
             catalog::finish_if_complete(self, lease.run, item)?;
         }
         Ok(outcome)
+    }
+
+    /// Keeps how many entries a whole walk has met, for the next one to compare with; where the site says, it knows better.
+    fn keep_total(&mut self, run: i64, met: u64) -> Result<(), Error> {
+        let met = i64::try_from(met).unwrap_or(i64::MAX);
+        self.db
+            .prepare_cached("UPDATE runs SET total = coalesce(total, ?1) WHERE id = ?2")?
+            .execute((met, run))?;
+        Ok(())
     }
 
     /// Keeps an entry that no filter could read, with what the site sent.

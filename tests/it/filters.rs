@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use larder::{
     config::{Config, Site},
-    dialect::{Catalog, Endpoint, Value, Values},
+    dialect::{Catalog, Cursor, Endpoint, Value, Values},
 };
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::json;
@@ -98,10 +98,10 @@ proptest! {
         let with = ["comments", "notes", "pools"].map(str::to_owned);
         let body = serde_json::to_vec(&body).unwrap();
         for endpoint in CATALOG.get("moebooru").unwrap().endpoints.values() {
-            if let Ok(page) = endpoint.read(&body, &base, &with) {
+            if let Ok(page) = endpoint.read(&body, &base, &with, &Values::new(), &Cursor::new()) {
                 prop_assert_eq!(page.shown.count, page.entries.len());
             }
-            let _ = endpoint.reported(&body);
+            let _ = endpoint.reported(&body, &Values::new(), &Cursor::new());
         }
     }
 }

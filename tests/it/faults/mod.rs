@@ -5,6 +5,8 @@
 
 mod bodies;
 mod control;
+mod listings;
+mod table;
 
 use std::collections::BTreeMap;
 

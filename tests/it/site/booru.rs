@@ -77,6 +77,42 @@ impl BooruBuilder {
         self
     }
 
+    /// Adds an artist with addresses elsewhere; `alias_of` names the artist whose other name this is.
+    pub fn artist(mut self, name: &str, urls: &[&str], alias_of: Option<&str>) -> Self {
+        self.0.artist(name, urls, alias_of);
+        self
+    }
+
+    /// Adds a wiki page, with the text of each of its versions, oldest first.
+    pub fn wiki(mut self, title: &str, versions: &[&str]) -> Self {
+        self.0.wiki(title, versions);
+        self
+    }
+
+    /// Adds an account.
+    pub fn user(mut self, name: &str) -> Self {
+        self.0.user(name);
+        self
+    }
+
+    /// Adds a topic to the forum, with so many replies.
+    pub fn topic(mut self, title: &str, replies: usize) -> Self {
+        self.0.topic(title, replies);
+        self
+    }
+
+    /// Says who has a post among the favourites.
+    pub fn favorites(mut self, post: u64, names: &[&str]) -> Self {
+        self.0.favorites(post, names);
+        self
+    }
+
+    /// Writes a note anew; notes are numbered from 1 in the order made.
+    pub fn rewrite_note(mut self, id: u64, body: &str) -> Self {
+        self.0.rewrite_note(id, body);
+        self
+    }
+
     /// Sets a tag's type: 0 general, 1 artist, 3 copyright, 4 character, 5 circle, 6 faults.
     pub fn tag_type(mut self, tag: &str, kind: u8) -> Self {
         self.0.tag_types.insert(tag.to_owned(), kind);
@@ -219,6 +255,11 @@ impl Booru {
     /// Adds comments to a post.
     pub fn comment(&self, post: u64, count: usize) {
         self.shared.lock().world.comment(post, count);
+    }
+
+    /// Adds a topic to the forum, with so many replies.
+    pub fn topic(&self, title: &str, replies: usize) {
+        self.shared.lock().world.topic(title, replies);
     }
 
     /// Adds a pool, or replaces the one with this id.

@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 use super::{
     extras,
     log::Request,
-    pictures,
+    lore, pictures, popular,
     posts::Post,
     query::{Query, Refusal, leading_number},
     render, search,
@@ -49,14 +49,20 @@ pub(super) fn answer(world: &World, request: &Request, draw: u64) -> Answer {
         (["comment"], "json") => extras::comments(world, request),
         (["comment", "show", ..], "json") => extras::comment(world, number),
         (["note"], "json") => extras::notes(world, request),
+        (["post", verb], "json") if verb.starts_with("popular_") => {
+            popular::posts(world, request, verb)
+        }
+        (_, "json") if lore::knows(&parts) => lore::answer(world, request, &parts),
         (["pool"], "json") => extras::pools(world, request),
         (["pool", "show", ..], "json") => extras::pool(world, request, number),
         (["tag"], "json") => extras::tags(world, request),
         (["tag", "related"], "json") => extras::related(world, request),
-        ([] | ["post" | "comment" | "note" | "pool" | "tag"], "html") => Answer::html(
-            200,
-            "<!DOCTYPE html>\n<html><body>A page for people.</body></html>\n",
-        ),
+        ([] | ["post" | "comment" | "note" | "pool" | "tag" | "wiki" | "forum"], "html") => {
+            Answer::html(
+                200,
+                "<!DOCTYPE html>\n<html><body>A page for people.</body></html>\n",
+            )
+        }
         (_, "json") => Answer::empty(404, "application/json"),
         _ => Answer::empty(404, "text/html"),
     }
