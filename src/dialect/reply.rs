@@ -17,6 +17,9 @@ use super::{
 };
 use crate::class::Class;
 
+/// Entries of one page: every one of them is an item in memory until the page is stored.
+const MOST_ENTRIES: usize = 30_000;
+
 /// What a page showed.
 #[derive(Debug)]
 pub struct Page {
@@ -135,6 +138,9 @@ impl Endpoint {
             .each
             .all_of(value.clone(), &globals)
             .map_err(|error| listing(format!("not a page of `{}`: {error}", self.name)))?;
+        if entries.len() > MOST_ENTRIES {
+            return Err(listing(format!("more than {MOST_ENTRIES} entries")));
+        }
         let mut shown = Shown {
             count: entries.len(),
             ..Shown::default()

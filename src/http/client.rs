@@ -10,7 +10,7 @@ use reqwest::{
     Client, Response,
     header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED, RETRY_AFTER},
 };
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 use url::Url;
 
 use super::{
@@ -29,6 +29,8 @@ use crate::{class::Class, config::Network, pace::retry_after};
 const MOST_HOPS: usize = 10;
 /// Bytes of all headers of a reply.
 const MOST_HEADERS: usize = 64 * 1024;
+/// Large pages in memory at once: two that are parsed, and one on its way.
+const MOST_LARGE: usize = 3;
 /// Idle connections are closed after this long.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -60,6 +62,8 @@ struct Inner {
     guard: Guard,
     /// Made when first needed, one per kind: a few for each proxy.
     clients: Mutex<HashMap<Kind, Client>>,
+    /// Permits for large pages, from their second MiB until they are read.
+    large: Arc<Semaphore>,
 }
 
 /// What is known of a file before it is asked for.
@@ -96,6 +100,7 @@ impl Http {
             names,
             guard,
             clients: Mutex::default(),
+            large: Arc::new(Semaphore::new(MOST_LARGE)),
         };
         for use_ in [Use::Page, Use::File] {
             let proxy = network.proxy.clone();
@@ -126,7 +131,8 @@ impl Http {
         let limit = Limit::Key("max_page", network.max_page);
         let mut body = Body::new(response, asked, network.stall_timeout, limit);
         let mut whole = Vec::new();
-        match body.read(&mut whole).await {
+        let large = match body.read(&mut whole, &self.inner.large).await {
+            Ok(large) => large,
             // Of a refusal, the status says more than what is wrong with its body.
             Err(error) if status < 400 => {
                 return Err(Error {
@@ -135,8 +141,8 @@ impl Http {
                     ..error
                 });
             }
-            _ => {}
-        }
+            Err(_) => None,
+        };
         echo::strip(&mut whole, out);
         Ok(Reply {
             status,
@@ -144,6 +150,7 @@ impl Http {
             retry_after,
             body: whole.into(),
             url: body.asked.url,
+            large: large.map(Arc::new),
         })
     }
 

@@ -495,3 +495,26 @@ fn fault_05_a_part_holds_only_bytes_that_were_synced() {
     world.holds_everything();
     assert_eq!(offsets(&asked_for(&world, id)), [0, CUT, CUT]);
 }
+
+#[test]
+fn fault_01_a_killed_larder_leaves_what_it_saved_of_a_large_file() {
+    const MIB: usize = 1 << 20;
+    let (world, id) = large(80 * MIB);
+    // Slow enough at the end that the kill comes before it.
+    let slow = Fault::Slow(2 * MIB, Duration::from_millis(50));
+    world.booru.script(What::File(id), vec![slow]);
+    let running = world.spawn(&["run"]);
+    let saved = |end: &str| {
+        let files = files_below(&world.archive("staging"));
+        files
+            .iter()
+            .any(|path| path.extension().is_some_and(|e| e == end))
+    };
+    wait_for("a saved part", LONG, || saved("part"));
+    running.kill();
+    world.run(0);
+    world.holds_everything();
+    let from = offsets(&asked_for(&world, id));
+    assert!(from.len() == 2 && from[1] >= 64 * MIB, "{from:?}");
+    assert!(files_below(&world.archive("staging")).is_empty());
+}
