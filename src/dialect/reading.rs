@@ -77,7 +77,7 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
-        let missing = table.get("missing").and_then(|n| n.text());
+        let missing = table.get("missing").and_then(|n| n.parsed(path_below));
         matches(&table);
         let roles = table
             .get("roles")
@@ -93,7 +93,7 @@ impl Reading<'_> {
             follows: with.keys().cloned().collect(),
             roles: roles.into_iter().map(str::to_owned).collect(),
             enters_top,
-            missing: missing.map(str::to_owned),
+            missing,
             template: template?,
             vars,
             check,
@@ -126,6 +126,15 @@ impl Reading<'_> {
             }
             _ => params(table),
         }
+    }
+}
+
+/// A path below a site's address.
+fn path_below(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` must begin with `/`"))
     }
 }
 
