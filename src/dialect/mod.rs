@@ -16,6 +16,7 @@ mod params;
 mod reading;
 mod reply;
 mod request;
+mod watch;
 
 pub use catalog::Catalog;
 pub use dates::{Dates, MOST_DAYS};
