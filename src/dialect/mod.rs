@@ -18,6 +18,7 @@ mod pattern;
 mod reading;
 mod reply;
 mod request;
+mod watch;
 
 pub use catalog::Catalog;
 pub use dates::{Dates, MOST_DAYS};
