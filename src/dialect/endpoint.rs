@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::{
-    filter::{Filter, Globals},
+    filter::Filter,
     item::value_of,
     paging::{Cursor, Paging, Position},
     params::{Param, Value, Values},
+    prelude::Globals,
     request::{Request, Template, Variables, val_of, variables_of},
 };
 use crate::config::Site;

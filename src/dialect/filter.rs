@@ -2,20 +2,15 @@
 //!
 //! Promises purity: no clock, no environment, no I/O (`now`, `env`, `input`, `debug` are left out), at most
 //! [`MAX_OUTPUTS`] outputs and a deadline checked between outputs. The engine is jaq; nothing outside this room knows.
-//!
-//! The filters of a dialect share its `defs`, and see what was asked besides their input: `$params`, the parameters of
-//! the endpoint as given, and `$cursor`, the variables that name the page. A job's `where` has neither.
 
 use std::{
-    cell::RefCell,
-    collections::HashMap,
     fmt,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use jaq_core::{
-    Compiler, Ctx, Vars, data,
+    Compiler, Ctx, data,
     load::{self, Arena, File, Loader, lex, parse},
     unwrap_valr,
 };
@@ -30,13 +25,7 @@ const MAX_NESTING: usize = 100;
 /// How long one filter may work on one page.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What a dialect's filters may name besides their own variables.
-const GLOBALS: [&str; 2] = ["$params", "$cursor"];
-
-use super::{
-    item::Item,
-    request::{Variables, val_of},
-};
+use super::{item::Item, prelude::Globals, request::val_of};
 
 type Data = data::JustLut<Val>;
 
@@ -52,62 +41,6 @@ struct Compiled {
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Filter({:?})", self.0.text)
-    }
-}
-
-/// The values of `$params` and `$cursor`, made once for all filters of a page.
-pub(super) struct Globals(Vars<Val>);
-
-impl Globals {
-    /// What was asked: the endpoint's parameters, and the variables of the page.
-    pub(super) fn new(params: Val, cursor: &Variables) -> Self {
-        let cursor = Val::obj(
-            cursor
-                .iter()
-                .map(|(k, v)| (Val::from(k.clone()), val_of(v)))
-                .collect(),
-        );
-        Self(Vars::new([params, cursor]))
-    }
-
-    /// For a filter that names neither.
-    fn none() -> Self {
-        Self(Vars::new([]))
-    }
-}
-
-/// The jq definitions of a dialect, which all its filters may use; compiles each text once.
-#[derive(Default)]
-pub(super) struct Prelude {
-    defs: String,
-    known: RefCell<HashMap<String, Filter>>,
-}
-
-impl Prelude {
-    /// Checks `defs`, such as `def list: .[]; def words: split(" ");`.
-    ///
-    /// # Errors
-    /// As [`Filter::compile`].
-    pub(super) fn new(defs: &str) -> Result<Self, String> {
-        compile(&format!("{defs}\n."), "", &GLOBALS)?;
-        Ok(Self {
-            defs: defs.to_owned(),
-            ..Self::default()
-        })
-    }
-
-    /// Compiles a filter of the dialect.
-    ///
-    /// # Errors
-    /// As [`Filter::compile`].
-    pub(super) fn filter(&self, text: &str) -> Result<Filter, String> {
-        if let Some(known) = self.known.borrow().get(text) {
-            return Ok(known.clone());
-        }
-        let filter = compile(text, &self.defs, &GLOBALS)?;
-        let mut known = self.known.borrow_mut();
-        known.insert(text.to_owned(), filter.clone());
-        Ok(filter)
     }
 }
 
@@ -145,6 +78,12 @@ impl Filter {
         compile(text, "", &[])
     }
 
+    /// Whether this is the same filter, not only an equal one.
+    #[cfg(test)]
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Every output for `input` of a filter that stands alone.
     ///
     /// # Errors
@@ -167,7 +106,7 @@ impl Filter {
     /// As [`Self::all`].
     pub(super) fn all_of(&self, input: Val, globals: &Globals) -> Result<Vec<Val>, String> {
         let filter = &self.0.filter;
-        let context = Ctx::<Data>::new(&filter.lut, globals.0.clone());
+        let context = Ctx::<Data>::new(&filter.lut, globals.vars());
         let started = Instant::now();
         let mut outputs = Vec::new();
         for output in filter.id.run((context, input)).map(unwrap_valr) {
@@ -188,7 +127,7 @@ impl Filter {
     /// As [`Self::first`].
     pub(super) fn first_of(&self, input: Val, globals: &Globals) -> Result<Option<Val>, String> {
         let filter = &self.0.filter;
-        let context = Ctx::<Data>::new(&filter.lut, globals.0.clone());
+        let context = Ctx::<Data>::new(&filter.lut, globals.vars());
         let output = filter.id.run((context, input)).map(unwrap_valr).next();
         output
             .transpose()
@@ -197,7 +136,7 @@ impl Filter {
 }
 
 /// Compiles `text` behind `defs`, where `globals` may be named.
-fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Result<Filter, String> {
+pub(super) fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Result<Filter, String> {
     // The compiler recurses with the text: a text like this is no filter that a person wrote.
     let deepest = text.bytes().scan(0_usize, |depth, byte| {
         match byte {
@@ -361,41 +300,6 @@ mod tests {
         for word in ["now", "env", "$ENV", "input", "halt"] {
             assert!(Filter::compile(word).is_err(), "{word}");
         }
-    }
-
-    #[test]
-    fn filters_of_a_dialect_share_its_definitions_and_see_what_was_asked() {
-        let prelude =
-            Prelude::new("def twice: . * 2;\ndef of_page: twice + $cursor.page;").expect("good");
-        let filter = prelude.filter("of_page, $params.tags").expect("compiles");
-        let params = val_of(&serde_json::json!({"tags": "heath"}));
-        let cursor = serde_json::json!({"page": 3});
-        let globals = Globals::new(params, cursor.as_object().expect("an object"));
-        let outputs = filter.all_of(Val::from(20_isize), &globals).expect("runs");
-        let outputs: Vec<_> = outputs.iter().map(Val::to_string).collect();
-        assert_eq!(outputs, ["43", "\"heath\""]);
-        assert!(Filter::compile("twice").is_err() && Filter::compile("$params").is_err());
-        assert!(Arc::ptr_eq(
-            &prelude.filter(".a").expect("compiles").0,
-            &prelude.filter(".a").expect("compiles").0
-        ));
-    }
-
-    #[test]
-    fn a_misspelt_variable_or_definition_is_named() {
-        let prelude = Prelude::new("def list: .[];").expect("good");
-        for (text, word) in [
-            ("$param.id", "$param"),
-            ("$typo", "$typo"),
-            ("lists", "lists"),
-        ] {
-            let error = prelude.filter(text).expect_err(text);
-            assert!(error.contains(&format!("`{word}`")), "{error}");
-        }
-        let error = |defs| Prelude::new(defs).err().expect("broken");
-        assert!(error("def a: $typo;").contains("$typo"));
-        assert!(error("def a: b;").contains("`b`"));
-        assert!(error("def a: 1;\ndef b: ];").contains("line 2"));
     }
 
     #[test]

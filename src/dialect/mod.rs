@@ -12,6 +12,7 @@ mod item;
 mod json;
 mod paging;
 mod params;
+mod prelude;
 mod reading;
 mod reply;
 mod request;
