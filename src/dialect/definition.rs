@@ -8,9 +8,9 @@ use url::Url;
 
 use super::{
     endpoint::{Endpoint, EndpointKind},
-    filter::Prelude,
     hooks::Login,
     params::Param,
+    prelude::Prelude,
     reading::Reading,
 };
 use crate::config::{

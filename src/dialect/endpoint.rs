@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::{
-    filter::{Filter, Globals},
+    filter::Filter,
     item::value_of,
     matching::Match,
     paging::{Cursor, Paging, Position},
     params::{Param, Value, Values},
+    prelude::Globals,
     request::{Request, Template, Variables, val_of, variables_of},
 };
 use crate::config::Site;

@@ -2,19 +2,14 @@
 //!
 //! Promises purity: no clock, no environment, no I/O (`now`, `env`, `input`, `debug` are left out), at most
 //! [`MAX_OUTPUTS`] outputs, and an end ([`watch`](super::watch)). The engine is jaq; nothing outside this room knows.
-//!
-//! The filters of a dialect share its `defs`, and see what was asked besides their input: `$params`, the parameters of
-//! the endpoint as given, and `$cursor`, the variables that name the page. A job's `where` has neither.
 
 use std::{
-    cell::RefCell,
-    collections::HashMap,
     fmt,
     sync::{Arc, LazyLock},
 };
 
 use jaq_core::{
-    Compiler, Ctx, ValR, Vars,
+    Compiler, Ctx, ValR,
     load::{self, Arena, File, Loader, lex, parse},
     unwrap_valr,
 };
@@ -29,12 +24,10 @@ const MAX_NESTING: usize = 100;
 /// What the user's text is called among the definitions.
 const MAIN: &str = "larder_filter";
 
-/// What a dialect's filters may name besides their own variables.
-const GLOBALS: [&str; 2] = ["$params", "$cursor"];
-
 use super::{
     item::Item,
-    request::{Variables, val_of},
+    prelude::Globals,
+    request::val_of,
     watch::{self, Reach, Watch, Watched},
 };
 
@@ -50,62 +43,6 @@ struct Compiled {
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Filter({:?})", self.0.text)
-    }
-}
-
-/// The values of `$params` and `$cursor`, made once for all filters of a page.
-pub(super) struct Globals(Vars<Val>);
-
-impl Globals {
-    /// What was asked: the endpoint's parameters, and the variables of the page.
-    pub(super) fn new(params: Val, cursor: &Variables) -> Self {
-        let cursor = Val::obj(
-            cursor
-                .iter()
-                .map(|(k, v)| (Val::from(k.clone()), val_of(v)))
-                .collect(),
-        );
-        Self(Vars::new([params, cursor]))
-    }
-
-    /// For a filter that names neither.
-    fn none() -> Self {
-        Self(Vars::new([]))
-    }
-}
-
-/// The jq definitions of a dialect, which all its filters may use; compiles each text once.
-#[derive(Default)]
-pub(super) struct Prelude {
-    defs: String,
-    known: RefCell<HashMap<String, Filter>>,
-}
-
-impl Prelude {
-    /// Checks `defs`, such as `def list: .[]; def words: split(" ");`.
-    ///
-    /// # Errors
-    /// As [`Filter::compile`].
-    pub(super) fn new(defs: &str) -> Result<Self, String> {
-        compile(&format!("{defs}\n."), "", &GLOBALS)?;
-        Ok(Self {
-            defs: defs.to_owned(),
-            ..Self::default()
-        })
-    }
-
-    /// Compiles a filter of the dialect.
-    ///
-    /// # Errors
-    /// As [`Filter::compile`].
-    pub(super) fn filter(&self, text: &str) -> Result<Filter, String> {
-        if let Some(known) = self.known.borrow().get(text) {
-            return Ok(known.clone());
-        }
-        let filter = compile(text, &self.defs, &GLOBALS)?;
-        let mut known = self.known.borrow_mut();
-        known.insert(text.to_owned(), filter.clone());
-        Ok(filter)
     }
 }
 
@@ -147,6 +84,12 @@ impl Filter {
     /// What the compiler expected, and near which piece of the text.
     pub fn compile(text: &str) -> Result<Self, String> {
         compile(text, "", &[])
+    }
+
+    /// Whether this is the same filter, not only an equal one.
+    #[cfg(test)]
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Every output for `input` of a filter that stands alone.
@@ -212,13 +155,13 @@ impl Filter {
     ) -> impl Iterator<Item = ValR<Val>> + use<'a> {
         let filter = &self.0.filter;
         let reach = Reach::new(&filter.lut, watch);
-        let context = Ctx::<Watched>::new(reach, globals.0.clone());
+        let context = Ctx::<Watched>::new(reach, globals.vars());
         filter.id.run((context, input)).map(unwrap_valr)
     }
 }
 
 /// Compiles `text` behind `defs`, where `globals` may be named.
-fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Result<Filter, String> {
+pub(super) fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Result<Filter, String> {
     // The compiler recurses with the text: a text like this is no filter that a person wrote.
     let deepest = text.bytes().scan(0_usize, |depth, byte| {
         match byte {
@@ -393,41 +336,6 @@ mod tests {
         for word in ["now", "env", "$ENV", "input", "halt"] {
             assert!(Filter::compile(word).is_err(), "{word}");
         }
-    }
-
-    #[test]
-    fn filters_of_a_dialect_share_its_definitions_and_see_what_was_asked() {
-        let prelude =
-            Prelude::new("def twice: . * 2;\ndef of_page: twice + $cursor.page;").expect("good");
-        let filter = prelude.filter("of_page, $params.tags").expect("compiles");
-        let params = val_of(&serde_json::json!({"tags": "heath"}));
-        let cursor = serde_json::json!({"page": 3});
-        let globals = Globals::new(params, cursor.as_object().expect("an object"));
-        let outputs = filter.all_of(Val::from(20_isize), &globals).expect("runs");
-        let outputs: Vec<_> = outputs.iter().map(Val::to_string).collect();
-        assert_eq!(outputs, ["43", "\"heath\""]);
-        assert!(Filter::compile("twice").is_err() && Filter::compile("$params").is_err());
-        assert!(Arc::ptr_eq(
-            &prelude.filter(".a").expect("compiles").0,
-            &prelude.filter(".a").expect("compiles").0
-        ));
-    }
-
-    #[test]
-    fn a_misspelt_variable_or_definition_is_named() {
-        let prelude = Prelude::new("def list: .[];").expect("good");
-        for (text, word) in [
-            ("$param.id", "$param"),
-            ("$typo", "$typo"),
-            ("lists", "lists"),
-        ] {
-            let error = prelude.filter(text).expect_err(text);
-            assert!(error.contains(&format!("`{word}`")), "{error}");
-        }
-        let error = |defs| Prelude::new(defs).err().expect("broken");
-        assert!(error("def a: $typo;").contains("$typo"));
-        assert!(error("def a: b;").contains("`b`"));
-        assert!(error("def a: 1;\ndef b: ];").contains("line 2"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod matching;
 mod paging;
 mod params;
 mod pattern;
+mod prelude;
 mod reading;
 mod reply;
 mod request;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::{
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
-    filter::{Filter, Prelude},
+    filter::Filter,
     matching::Match,
     paging::{By, Paging},
     params::Param,
+    prelude::Prelude,
     request::Template,
 };
 use crate::config::reader::{Node, Table};

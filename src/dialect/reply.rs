@@ -8,11 +8,11 @@ use url::Url;
 
 use super::{
     endpoint::{Endpoint, follow_params, globals},
-    filter::Globals,
     item::{Follow, Item},
     json,
     paging::{Cursor, Shown},
     params::Values,
+    prelude::Globals,
     request::variables_of,
 };
 use crate::class::Class;
