@@ -9,8 +9,9 @@ use url::Url;
 
 use crate::{
     class::Class,
+    clock::Millis,
     config::{Job, Site},
-    dialect::{Endpoint, Entry, Login, Page, Position, Predicate, Step},
+    dialect::{Endpoint, Entry, Login, Page, Position, Predicate, Request, Step},
     fetch::allowed,
     http::{self, Accept, Outgoing, Reply, redact},
     pace::HostKey,
@@ -88,23 +89,31 @@ pub fn outgoing(
     job: &Job,
     endpoint: &Endpoint,
     task: &PageTask,
+    now: Millis,
 ) -> Result<Option<Outgoing>, Failure> {
     let site = &job.site;
     let request = endpoint
         .request(site, &task.params, &task.at, limit(job, endpoint, task))
         .map_err(|error| Failure::new(Class::Dialect, error))?;
-    let Some(request) = request else {
-        return Ok(None);
-    };
+    request
+        .map(|request| with_secrets(site, request, now))
+        .transpose()
+}
+
+/// A request with everything secret attached that its site wants to see.
+///
+/// # Errors
+/// When a secret is unset.
+pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoing, Failure> {
     let mut out = Outgoing::get(request.url);
     if let (Some(login), Some(hook)) = (&site.login, site.dialect.login) {
         out.secret_query = Login::query(hook, login, &site.vars)
             .map_err(|error| Failure::new(Class::Auth, error))?;
     }
     out.secret_headers.clone_from(&site.headers);
-    out.cookies.clone_from(&site.cookies);
+    out.cookies = site.cookies_for(&out.url, now);
     out.proxy.clone_from(&site.proxy);
-    Ok(Some(out))
+    Ok(out)
 }
 
 /// Fetches and stores one page. `asked` is called when the reply is in, so that the connection can serve the next.
@@ -120,7 +129,8 @@ pub async fn walk(
 ) -> Result<Walked, Failure> {
     let site = &job.site;
     let endpoint = endpoint(site, &task)?.clone();
-    let Some(out) = outgoing(job, &endpoint, &task)? else {
+    let now = context.store.clock().now();
+    let Some(out) = outgoing(job, &endpoint, &task, now)? else {
         asked();
         return commit(context, job, lease, task, None).await;
     };
@@ -183,7 +193,10 @@ pub async fn read(
 }
 
 /// What the reply is before anybody reads it as a page.
-fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
+///
+/// # Errors
+/// The failure to judge.
+pub fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
     let html = reply.content_type.as_deref() == Some("text/html")
         || reply.body.trim_ascii_start().starts_with(b"<");
     let failure = |class, message: String, slow_down| Failure {

@@ -283,7 +283,7 @@ async fn dry(config: &Config, jobs: &[Arc<Job>], quiet: bool) -> anyhow::Result<
         let show = |report: &DryReport| {
             bar.set_message(format!("{} pages, {} items", report.pages, report.items));
         };
-        let result = dry_run(job, &config.network, &http, &pace, &stop, show).await;
+        let result = dry_run(job, &config.network, &http, &pace, &clock(), &stop, show).await;
         bar.finish_and_clear();
         match result {
             Ok(report) if !quiet => print(dry_text(&job.name, &report))?,

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, judge};
 use crate::{
     class::Class,
+    clock::Clock,
     config::{Job, Network},
     dialect::{Entry, Step},
     http::{Accept, Http},
@@ -44,6 +45,7 @@ pub async fn dry_run(
     network: &Network,
     http: &Http,
     pace: &Pace,
+    clock: &Clock,
     stop: &CancellationToken,
     mut progress: impl FnMut(&DryReport),
 ) -> Result<DryReport, Failure> {
@@ -61,7 +63,7 @@ pub async fn dry_run(
     let (mut again, mut stale) = (false, 0);
     while again || seen.insert(page_key(&task)) {
         again = false;
-        let Some(out) = walk::outgoing(job, &job.listing, &task)? else {
+        let Some(out) = walk::outgoing(job, &job.listing, &task, clock.now())? else {
             return Ok(report);
         };
         tokio::select! {
