@@ -3,8 +3,10 @@
 
 mod add;
 mod ask;
+mod call;
 mod check;
 mod demo;
+mod doctor;
 mod failures;
 mod forget;
 mod log;
@@ -122,6 +124,10 @@ enum Command {
     Verify(objects::Verify),
     /// Dialects and sites, their listings and parameters
     Sites(sites::Sites),
+    /// One request by hand, JSON out
+    Call(call::Call),
+    /// One probe of a site's login, clock, user agent and media host
+    Doctor(doctor::Doctor),
     /// Archive a small built-in sample site: the whole of larder in ten seconds, no account, no internet
     Demo(demo::Demo),
     /// Print completions for a shell
@@ -193,6 +199,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Path(object) => object.path(config),
         Command::Verify(verify) => verify.run(config),
         Command::Sites(sites) => sites.run(config),
+        Command::Call(call) => call.run(config),
+        Command::Doctor(doctor) => doctor.run(config),
         Command::Demo(demo) => demo.run(cli.quiet),
         Command::Completions { shell } => {
             let mut script = Vec::new();
