@@ -36,6 +36,8 @@ pub struct Dialect {
     pub presets: BTreeMap<String, Preset>,
     /// The path of an item's web page by kind, with `{id}` in it.
     pub kinds: BTreeMap<String, String>,
+    /// The listing that shows best whether a site works.
+    pub probe: Option<String>,
     /// Whether the dialect has one instance, whose records carry the dialect's name.
     pub single: bool,
 }
@@ -137,6 +139,18 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         }
     }
     check_follows(&table, &endpoints);
+    let probe = table.get("probe").and_then(|node| {
+        let name = node.text()?;
+        let listings = endpoints.values().filter(|e| e.can_probe());
+        if !listings.clone().any(|endpoint| endpoint.name == name) {
+            node.unknown(
+                "listing without required parameters",
+                name,
+                listings.map(|e| e.name.as_str()),
+            );
+        }
+        Some(name.to_owned())
+    });
     let mut presets = BTreeMap::new();
     for (name, node) in table
         .get("sites")
@@ -156,7 +170,22 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         endpoints,
         presets,
         kinds,
+        probe,
         single,
+    }
+}
+
+impl Dialect {
+    /// The listing that shows best whether a site works: the one named by `probe`, else one with files, which can be asked
+    /// without parameters.
+    pub fn probe(&self) -> Option<&Arc<Endpoint>> {
+        let named = self
+            .probe
+            .as_ref()
+            .and_then(|name| self.endpoints.get(name));
+        let mut others: Vec<_> = self.endpoints.values().filter(|e| e.can_probe()).collect();
+        others.sort_by_key(|endpoint| endpoint.roles.is_empty());
+        named.or_else(|| others.first().copied())
     }
 }
 

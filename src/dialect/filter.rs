@@ -92,6 +92,21 @@ impl Filter {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// The keys of objects that its text writes, such as `before` in `{before: .}`: for help with spelling, no more.
+    pub(super) fn keys_written(&self) -> impl Iterator<Item = String> {
+        let pieces = self
+            .0
+            .text
+            .match_indices(':')
+            .map(|(at, _)| self.0.text[..at].trim_end());
+        pieces.filter_map(|before| {
+            let before = before.strip_suffix('"').unwrap_or(before);
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let key = &before[before.trim_end_matches(word).len()..];
+            (!key.is_empty()).then(|| key.to_owned())
+        })
+    }
+
     /// Every output for `input` of a filter that stands alone.
     ///
     /// # Errors
@@ -420,5 +435,21 @@ mod tests {
                 "{filter}"
             );
         }
+    }
+
+    #[test]
+    fn the_keys_that_a_filter_writes_are_found() {
+        let keys = |text| {
+            Filter::compile(text)
+                .expect(text)
+                .keys_written()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            keys(".id | {before: ., \"after\" : 1}"),
+            ["before", "after"]
+        );
+        assert_eq!(keys(".a[1:2] | .b"), ["1"]);
+        assert!(keys(".next").is_empty());
     }
 }

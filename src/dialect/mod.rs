@@ -28,6 +28,7 @@ pub use endpoint::{Endpoint, EndpointKind};
 pub use filter::{Filter, Predicate};
 pub use hooks::Login;
 pub use item::{Author, FileRef, Follow, Item, Parent};
+pub use json::pretty;
 pub use matching::{NoMatch, Recognised};
 pub use paging::{By, Cursor, Paging, Position, Step};
 pub use params::{Param, ParamKind, Value, Values};

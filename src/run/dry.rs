@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, judge};
 use crate::{
     class::{Class, Remedy},
+    clock::Clock,
     config::{Job, Network},
     dialect::{Entry, Step},
     http::{Accept, Http},
@@ -46,6 +47,7 @@ pub async fn dry_run(
     network: &Network,
     http: &Http,
     pace: &Pace,
+    clock: &Clock,
     stop: &CancellationToken,
     progress: impl FnMut(&DryReport),
 ) -> Result<(DryReport, Vec<Failure>), Failure> {
@@ -56,6 +58,7 @@ pub async fn dry_run(
         network,
         http,
         host: pace.host(&key, job.site.api),
+        clock,
         stop,
         readers: Semaphore::new(1),
         roles: job
@@ -95,6 +98,7 @@ struct Dry<'a, P> {
     network: &'a Network,
     http: &'a Http,
     host: Arc<Host>,
+    clock: &'a Clock,
     stop: &'a CancellationToken,
     readers: Semaphore,
     roles: Vec<String>,
@@ -110,7 +114,7 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
         let (mut again, mut stale) = (false, 0);
         while again || seen.insert(page_key(&task)) {
             again = false;
-            let Some(out) = walk::outgoing(job, &job.listing, &task)? else {
+            let Some(out) = walk::outgoing(job, &job.listing, &task, self.clock.now())? else {
                 return Ok(Ended::Whole);
             };
             tokio::select! {
