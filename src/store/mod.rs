@@ -21,6 +21,7 @@ mod writer;
 pub use added::{Added, Forgotten};
 pub use counts::RunCounts;
 pub use files::FileStored;
+pub use members::Placed;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome};
 pub use queue::{
     Claim, Claimed, Day, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key,

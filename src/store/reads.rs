@@ -14,7 +14,7 @@ use crate::{archive::Digest, class::Class, clock::Millis};
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
-    db: Connection,
+    pub(super) db: Connection,
 }
 
 /// The whole archive in numbers.
