@@ -133,13 +133,15 @@ pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoi
     Ok(out)
 }
 
-/// Fetches and stores one page. `asked` is called when the reply is in, so that the connection can serve the next.
+/// Fetches and stores one page. `earlier` is how many entries an earlier walk of the listing met. `asked` is called when the
+/// reply is in, so that the connection can serve the next.
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
 pub async fn walk(
     context: &Context,
     job: &Arc<Job>,
+    earlier: Option<u64>,
     lease: Lease,
     mut task: PageTask,
     asked: impl FnOnce(),
@@ -164,6 +166,7 @@ pub async fn walk(
     let reply = reply.map_err(|error| named(error.into()))?;
     asked();
     let page = read(&context.readers, job, &endpoint, &task, reply).await;
+    let page = page.and_then(|page| believed(job, &endpoint, &task, page, earlier));
     commit(context, job, lease, task, Some(page.map_err(named)?)).await
 }
 
@@ -214,6 +217,26 @@ pub async fn read(
             format!("reading the page panicked: {error}"),
         ))
     })
+}
+
+/// The page, unless it is empty where it cannot be.
+///
+/// # Errors
+/// What contradicts it.
+pub fn believed(
+    job: &Job,
+    endpoint: &Endpoint,
+    task: &PageTask,
+    page: Page,
+    earlier: Option<u64>,
+) -> Result<Page, Failure> {
+    let earlier = earlier.filter(|_| task.depth == 0 && task.day.is_none());
+    let limit = limit(job, endpoint, task);
+    let paging = endpoint.paging(&task.params);
+    match paging.doubts(&task.at, &page.shown, limit, earlier) {
+        Some(why) => Err(Failure::new(Class::Listing, why)),
+        None => Ok(page),
+    }
 }
 
 /// What the reply is before anybody reads it as a page.

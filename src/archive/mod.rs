@@ -229,6 +229,7 @@ impl Archive {
         let folder = self.staging();
         fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
         let (kept, mut removed) = (parts::kept(&folder, now), 0);
+        self.parts.learn(&kept);
         for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
             let path = entry.map_err(Error::io("read", &folder))?.path();
             let name = path.file_name().unwrap_or_default();

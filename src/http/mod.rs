@@ -25,6 +25,7 @@ pub use client::{Http, Known, MediaHosts};
 pub use error::{Error, of_status};
 pub use range::{Resume, Validator};
 pub use redact::redact;
+pub use resolve::{GivenNames, Names};
 pub use wall::wall;
 
 use crate::config::Secret;

@@ -122,7 +122,9 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
                 () = self.host.turn() => {}
             }
             let page = match self.http.page(&out, Accept::Json).await {
-                Ok(reply) => walk::read(&self.readers, job, &job.listing, &task, reply).await,
+                Ok(reply) => walk::read(&self.readers, job, &job.listing, &task, reply)
+                    .await
+                    .and_then(|page| walk::believed(job, &job.listing, &task, page, None)),
                 Err(error) => Err(error.into()),
             };
             let page = match page {
@@ -156,7 +158,7 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
             }
             let paging = job.listing.paging(&task.params);
             match paging.step(&task.at, &page.shown, walk::limit(job, &job.listing, &task)) {
-                Step::End => return Ok(Ended::Whole),
+                Step::End | Step::Unless(_) => return Ok(Ended::Whole),
                 Step::Next(at) => {
                     let same = at.shown.is_some() && at.shown == task.at.shown;
                     stale = if same { stale + 1 } else { 0 };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -245,12 +245,16 @@ async fn perform(
     };
     let is_page = matches!(work, Work::Page(_));
     let (context, job) = (&runner.context, &active.job);
-    let asked = || drop(connection);
+    // Kept until a failure is judged: the next request must not slip in before the hold that this reply asks for.
+    let connection = Mutex::new(Some(connection));
+    let asked = || drop(connection.lock().map(|mut connection| connection.take()));
     let result = match work {
-        Work::Page(page) => match walk(context, job, lease, page, asked).await {
+        Work::Page(page) => match walk(context, job, active.earlier, lease, page, asked).await {
             Ok(walked) => {
                 if walked.asked {
                     host.ok();
+                } else {
+                    host.answered();
                 }
                 // Before the lanes are woken: a page beyond a limit must not be claimed.
                 if walked.listing {
@@ -272,7 +276,7 @@ async fn perform(
             Ok(Fetched::Cut) => runner.put_back(lease).await,
             Ok(fetched) => {
                 if fetched == Fetched::Asked {
-                    host.ok();
+                    host.served();
                 }
                 runner.check_limits(&active, false).await
             }
@@ -285,7 +289,7 @@ async fn perform(
             tries,
             is_page,
         };
-        failed(&runner, &host, &active, &task, failure).await;
+        failed(&runner, &host, &active, &task, failure, connection).await;
     }
 }
 
@@ -318,6 +322,7 @@ async fn failed(
     active: &Active,
     task: &TaskRef,
     failure: Failure,
+    connection: Mutex<Option<Connection>>,
 ) {
     let verdict = judge(
         &failure,
@@ -326,6 +331,7 @@ async fn failed(
         &runner.context.network,
         host,
     );
+    drop(connection);
     let what = if task.is_page { "page" } else { "file" };
     match &verdict {
         Verdict::Again { wait, .. } => {
@@ -353,7 +359,7 @@ async fn failed(
         ),
         Verdict::JobWaits => {}
     }
-    if failure.slow_down || failure.retry_after.is_some() {
+    if host.held().is_some() {
         // For `status` in other processes, and for the next one.
         runner.keep_hosts().await;
     }

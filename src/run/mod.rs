@@ -103,6 +103,8 @@ pub struct Active {
     pub before: RunCounts,
     /// Days that are not walked because they are remembered.
     pub days_known: usize,
+    /// Entries that the walk before met.
+    pub earlier: Option<u64>,
     /// Items of its listing that this process has kept.
     listed: AtomicUsize,
     /// Set when the walk has come to a limit of the job: what it found is still fetched.
@@ -190,6 +192,7 @@ impl Runner {
                 run: begun.run,
                 before,
                 days_known: begun.days_known,
+                earlier: begun.earlier,
                 listed: AtomicUsize::new(0),
                 walked_enough: Mutex::default(),
                 ended: Mutex::default(),
