@@ -1,6 +1,6 @@
 //! An endpoint: one request that a dialect knows, and how its pages follow each other.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value as Json;
 
@@ -54,7 +54,7 @@ pub(super) struct ReplyFilters {
     pub item: Filter,
     pub next: Option<Filter>,
     pub total: Option<Filter>,
-    pub error: Option<Filter>,
+    pub error: Option<Arc<Filter>>,
 }
 
 /// A follow-up that a job may ask for.

@@ -1,6 +1,6 @@
 //! Reads the endpoints of a dialect's TOML file.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     definition::{params, text},
@@ -10,16 +10,16 @@ use super::{
     params::Param,
     request::Template,
 };
-use crate::config::reader::{Node, Table};
+use crate::config::reader::{Misplaced, Node, Table, suggest};
 
 pub(super) fn filter(node: &Node<'_>) -> Option<Filter> {
-    node.parsed(Filter::compile)
+    node.parsed_inside(Filter::compile)
 }
 
 /// What the endpoints of one file share.
 pub(super) struct Reading<'a> {
     pub(super) shared: &'a BTreeMap<String, Param>,
-    pub(super) error: Option<&'a Node<'a>>,
+    pub(super) error: Option<Arc<Filter>>,
 }
 
 impl Reading<'_> {
@@ -32,30 +32,28 @@ impl Reading<'_> {
         let about = text(&table, "about");
         let params = self.params(&table);
         let repeated = repeated(&table);
-        let template = table
-            .need("get")
-            .and_then(|node| node.parsed(|path| Template::compile(path, repeated)));
+        let get = table.need("get");
+        let template = get
+            .as_ref()
+            .and_then(|node| node.parsed_inside(|path| Template::compile(path, repeated)));
         let optional = |key| table.get(key).and_then(|n: Node<'_>| filter(&n));
         let (vars, check) = (optional("vars"), optional("check"));
         let (next, total) = (optional("next"), optional("total"));
         let each = table.need("each").and_then(|n| filter(&n));
         let item = table.need("item").and_then(|n| filter(&n));
-        let error = table.get("error").as_ref().or(self.error).and_then(filter);
+        let error = match table.get("error") {
+            Some(node) => filter(&node).map(Arc::new),
+            None => self.error.clone(),
+        };
         let pagings = pagings(&table, kind, next.is_some());
-        if let (Some(template), false) = (&template, vars.is_some()) {
-            let own = ["limit", "page", "offset"];
-            for variable in template.variables() {
-                if !params.contains_key(&variable)
-                    && !own.contains(&variable.as_str())
-                    && next.is_none()
-                {
-                    let known = params.keys().map(String::as_str).chain(own);
-                    let hint = crate::config::reader::suggest(&variable, known);
-                    table.error(format!(
-                        "nothing gives the template's variable `{variable}`{hint}"
-                    ));
-                }
+        if let (Some(get), Some(template), None) = (&get, &template, &vars) {
+            // Without a `next` that must be there, nobody knows what it would give.
+            if next.is_none() && !pagings.iter().any(Paging::needs_next) {
+                check_variables(get, template, &params);
             }
+            let filters = [&each, &item, &next, &total, &check].into_iter().flatten();
+            let filters = filters.chain(pagings.iter().filter_map(|paging| paging.when.as_ref()));
+            check_params(&table, template, &params, &filters.collect::<Vec<_>>());
         }
         let enters_top = table.get("enters").is_some_and(|node| {
             let word = node.text();
@@ -111,6 +109,51 @@ impl Reading<'_> {
                 names.iter().filter_map(find).collect()
             }
             _ => params(table),
+        }
+    }
+}
+
+/// Every variable of a request must be a parameter, or be given by the paging.
+fn check_variables(get: &Node<'_>, template: &Template, params: &BTreeMap<String, Param>) {
+    const OWN: [&str; 3] = ["limit", "page", "offset"];
+    for variable in template.variables() {
+        if !params.contains_key(variable) && !OWN.contains(&variable.as_str()) {
+            let hint = suggest(variable, params.keys().map(String::as_str).chain(OWN));
+            get.error_inside(Misplaced {
+                message: format!("nothing gives the template's variable `{variable}`{hint}"),
+                at: template.place_of(variable),
+            });
+        }
+    }
+}
+
+/// A parameter that neither the request nor any filter knows is a slip of the pen.
+fn check_params(
+    table: &Table<'_>,
+    template: &Template,
+    params: &BTreeMap<String, Param>,
+    filters: &[&Filter],
+) {
+    let unused = |name: &str| {
+        !template.variables().contains(name) && !filters.iter().any(|f| f.text().contains(name))
+    };
+    for name in params.keys().filter(|name| unused(name)) {
+        let variables = template.variables().iter().map(String::as_str);
+        let message = format!(
+            "nothing asks for the parameter `{name}`{}",
+            suggest(name, variables)
+        );
+        let node = table.get("params").and_then(|node| {
+            let mut entries = node
+                .is_table()
+                .then(|| node.table())??
+                .entries()
+                .into_iter();
+            entries.find(|(key, _)| key == name).map(|(_, node)| node)
+        });
+        match node.or_else(|| table.get("params")) {
+            Some(node) => node.error(message),
+            None => table.error(message),
         }
     }
 }
@@ -209,7 +252,7 @@ fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
         }),
         when: table.get("when").and_then(|n| filter(&n)),
     };
-    if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {
+    if paging.needs_next() && !has_next {
         node.error("this paging needs the filter `next`");
     }
     if paging.overlap > 0 && by != Some(By::Offset) {
