@@ -113,7 +113,8 @@ fn by_address(config: &Config, url: &Url) -> Option<(String, String, String)> {
                 .and_then(|rest| rest.split('/').next())
                 .filter(|id| !id.is_empty());
             if let Some(id) = id {
-                return Some((site.id.clone(), kind.clone(), id.to_owned()));
+                let id = percent_encoding::percent_decode_str(id).decode_utf8_lossy();
+                return Some((site.id.clone(), kind.clone(), id.into_owned()));
             }
         }
     }

@@ -18,4 +18,5 @@ mod snapshots;
 mod tour;
 mod under_way;
 mod walking;
+mod wiki;
 mod world;
