@@ -396,11 +396,14 @@ fn dry_text(name: &str, report: &DryReport) -> String {
     for (n, words) in [
         (report.filtered, "refused by `where`"),
         (report.gone, "gone upstream"),
-        (report.unreadable, "unreadable"),
     ] {
         if n > 0 {
             text += &format!("  {} {words}\n", number(n));
         }
+    }
+    if let Some(why) = &report.unreadable_why {
+        let n = number(report.unreadable);
+        text += &format!("  {n} unreadable, the first because: {}\n", one_line(why));
     }
     text
 }

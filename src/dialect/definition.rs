@@ -114,7 +114,7 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         }
     }
     let prelude = match table.get("defs") {
-        Some(node) => node.parsed(Prelude::new),
+        Some(node) => node.parsed_inside(Prelude::new),
         None => Some(Prelude::default()),
     };
     let mut reading = Reading {
@@ -191,17 +191,18 @@ impl Dialect {
 
 /// Every `with` must lead to an endpoint of the same dialect.
 fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>) {
-    for endpoint in endpoints.values() {
-        for (name, with) in &endpoint.with {
-            if !endpoints.contains_key(&with.endpoint) {
-                let hint = crate::config::reader::suggest(
-                    &with.endpoint,
-                    endpoints.keys().map(String::as_str),
-                );
-                table.error(format!(
-                    "`with.{name}` of `{}` leads to an unknown endpoint `{}`{hint}",
-                    endpoint.name, with.endpoint
-                ));
+    let tables = ["listing", "lookup"]
+        .into_iter()
+        .filter_map(|key| table.get(key)?.table());
+    for (name, node) in tables.flat_map(|table| table.entries()) {
+        let Some(endpoint) = endpoints.get(name) else {
+            continue;
+        };
+        let follows = node.table().and_then(|table| table.get("with")?.table());
+        for (name, node) in follows.map_or(Vec::new(), |table| table.entries()) {
+            let leads_to = endpoint.with.get(name).map(|with| with.endpoint.as_str());
+            if let Some(word) = leads_to.filter(|word| !endpoints.contains_key(*word)) {
+                node.unknown("endpoint", word, endpoints.keys().map(String::as_str));
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    ops::Range,
     sync::{Arc, LazyLock},
 };
 
@@ -30,6 +31,7 @@ use super::{
     request::val_of,
     watch::{self, Reach, Watch, Watched},
 };
+use crate::config::reader::Misplaced;
 
 /// A compiled filter; a clone is the same one.
 #[derive(Clone)]
@@ -82,7 +84,7 @@ impl Filter {
     ///
     /// # Errors
     /// What the compiler expected, and near which piece of the text.
-    pub fn compile(text: &str) -> Result<Self, String> {
+    pub fn compile(text: &str) -> Result<Self, Misplaced> {
         compile(text, "", &[])
     }
 
@@ -105,6 +107,11 @@ impl Filter {
             let key = &before[before.trim_end_matches(word).len()..];
             (!key.is_empty()).then(|| key.to_owned())
         })
+    }
+
+    /// The text as written.
+    pub(super) fn text(&self) -> &str {
+        &self.0.text
     }
 
     /// Every output for `input` of a filter that stands alone.
@@ -176,7 +183,11 @@ impl Filter {
 }
 
 /// Compiles `text` behind `defs`, where `globals` may be named.
-pub(super) fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Result<Filter, String> {
+pub(super) fn compile(
+    text: &str,
+    defs: &str,
+    globals: &[&'static str],
+) -> Result<Filter, Misplaced> {
     // The compiler recurses with the text: a text like this is no filter that a person wrote.
     let deepest = text.bytes().scan(0_usize, |depth, byte| {
         match byte {
@@ -187,9 +198,9 @@ pub(super) fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Resul
         Some(*depth)
     });
     if text.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
-        return Err(format!(
+        return Err(Misplaced::whole(format!(
             "not a jq filter: longer than {MAX_TEXT} bytes, or nested deeper than {MAX_NESTING} brackets"
-        ));
+        )));
     }
     let arena = Arena::default();
     let file = |code| File { code, path: () };
@@ -198,7 +209,7 @@ pub(super) fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Resul
         .load(&arena, file(text))
         .map_err(|errors| explain_load(text, errors))?;
     let body = load::parse(text, |parser| parser.term())
-        .ok_or("not a jq filter: modules are not loaded")?;
+        .ok_or_else(|| Misplaced::whole("not a jq filter: modules are not loaded"))?;
     let main = parse::Def {
         name: MAIN,
         args: Vec::new(),
@@ -217,7 +228,7 @@ pub(super) fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Resul
         .with_funs(watch::natives(funs))
         .with_global_vars(globals.iter().copied())
         .compile(modules)
-        .map_err(explain_compile)?;
+        .map_err(|errors| explain_compile(text, errors))?;
     Ok(Filter(Arc::new(Compiled {
         text: text.to_owned(),
         filter,
@@ -235,7 +246,7 @@ impl Predicate {
     ///
     /// # Errors
     /// As [`Filter::compile`].
-    pub fn compile(text: &str) -> Result<Self, String> {
+    pub fn compile(text: &str) -> Result<Self, Misplaced> {
         Filter::compile(text).map(|filter| Self { filter })
     }
 
@@ -275,21 +286,25 @@ fn shorten(text: &str) -> String {
     format!("{head}…")
 }
 
-/// Where in `text` the compiler stood, as words.
-fn near(text: &str, piece: &str) -> String {
-    let at = piece.as_ptr() as usize - text.as_ptr() as usize;
+/// Where in `text` a piece of it stands.
+fn place(text: &str, piece: &str) -> Option<Range<usize>> {
     let inside = text.as_bytes().as_ptr_range().contains(&piece.as_ptr());
     if piece.is_empty() || !inside {
-        return "at the end of the filter".to_owned();
+        return None;
     }
-    let line = text[..at].matches('\n').count() + 1;
-    let piece: String = piece
-        .lines()
-        .next()
-        .unwrap_or("")
-        .chars()
-        .take(40)
-        .collect();
+    let at = piece.as_ptr() as usize - text.as_ptr() as usize;
+    // Of a bracket that opens, the piece is all that it holds.
+    let end = piece.find('\n').unwrap_or(piece.len());
+    Some(at..at + end)
+}
+
+/// Where in `text` the compiler stood, as words.
+fn near(text: &str, piece: &str) -> String {
+    let Some(place) = place(text, piece) else {
+        return "at the end of the filter".to_owned();
+    };
+    let line = text[..place.start].matches('\n').count() + 1;
+    let piece: String = text[place].chars().take(40).collect();
     if text.contains('\n') {
         format!("at `{piece}` (line {line} of the filter)")
     } else {
@@ -297,37 +312,55 @@ fn near(text: &str, piece: &str) -> String {
     }
 }
 
-fn explain_load(text: &str, errors: Vec<(File<&str, ()>, jaq_core::load::Error<&str>)>) -> String {
+fn explain_load(
+    text: &str,
+    errors: Vec<(File<&str, ()>, jaq_core::load::Error<&str>)>,
+) -> Misplaced {
     use jaq_core::load::Error;
     let mut all = Vec::new();
     for (_, error) in errors {
         match error {
-            Error::Io(list) => all.extend(list.into_iter().map(|(_, e)| e)),
+            Error::Io(list) => all.extend(list),
             Error::Lex(list) => all.extend(list.into_iter().map(
                 |(expect, piece): (lex::Expect<&str>, &str)| {
-                    format!("expected {} {}", expect.as_str(), near(text, piece))
+                    let words = format!("expected {} {}", expect.as_str(), near(text, piece));
+                    (piece, words)
                 },
             )),
             Error::Parse(list) => all.extend(list.into_iter().map(
                 |(expect, piece): (parse::Expect<&str>, &str)| {
-                    format!("expected {} {}", expect.as_str(), near(text, piece))
+                    let words = format!("expected {} {}", expect.as_str(), near(text, piece));
+                    (piece, words)
                 },
             )),
         }
     }
-    format!("not a jq filter: {}", all.join("; "))
+    explained(text, all)
 }
 
 /// What the compiler could not find, by file.
 type Undefined<'a> = Vec<(File<&'a str, ()>, Vec<jaq_core::compile::Error<&'a str>>)>;
 
-fn explain_compile(errors: Undefined<'_>) -> String {
-    let all: Vec<_> = errors
-        .into_iter()
-        .flat_map(|(_, list)| list)
-        .map(|(piece, undefined)| format!("unknown {} `{piece}`", undefined.as_str()))
-        .collect();
-    format!("not a jq filter: {}", all.join("; "))
+fn explain_compile(text: &str, errors: Undefined<'_>) -> Misplaced {
+    let all = errors.into_iter().flat_map(|(_, list)| list);
+    let words = |(piece, undefined): (_, jaq_core::compile::Undefined)| {
+        (piece, format!("unknown {} `{piece}`", undefined.as_str()))
+    };
+    explained(text, all.map(words).collect())
+}
+
+/// All that is wrong, at the place of the first.
+fn explained(text: &str, all: Vec<(&str, String)>) -> Misplaced {
+    let end = (!text.is_empty()).then_some(text.len()..text.len());
+    let at = all
+        .first()
+        .and_then(|(piece, _)| place(text, piece))
+        .or(end);
+    let words: Vec<_> = all.into_iter().map(|(_, words)| words).collect();
+    Misplaced {
+        message: format!("not a jq filter: {}", words.join("; ")),
+        at,
+    }
 }
 
 #[cfg(test)]
@@ -336,7 +369,9 @@ mod tests {
 
     fn run(filter: &str, input: &str) -> Result<Vec<String>, String> {
         let input = jaq_json::read::parse_single(input.as_bytes()).expect("valid JSON");
-        let outputs = Filter::compile(filter)?.all(input)?;
+        let outputs = Filter::compile(filter)
+            .map_err(|wrong| wrong.message)?
+            .all(input)?;
         Ok(outputs.iter().map(Val::to_string).collect())
     }
 
@@ -355,10 +390,16 @@ mod tests {
 
     #[test]
     fn a_broken_filter_says_where() {
-        let error = Filter::compile(".a | ]").expect_err("broken");
-        assert!(error.contains("`]`"), "{error}");
-        let error = Filter::compile(".a | tonumbr").expect_err("unknown");
-        assert!(error.contains("tonumbr"), "{error}");
+        for (filter, words, at) in [
+            (".a | ]", "`]`", 5..6),
+            (".a | tonumbr", "tonumbr", 5..12),
+            ("[.a", "closing bracket", 3..3),
+            (".a |\n  {b c}", "line 2", 10..11),
+        ] {
+            let wrong = Filter::compile(filter).expect_err(filter);
+            assert!(wrong.message.contains(words), "{filter}: {wrong:?}");
+            assert_eq!(wrong.at, Some(at), "{filter}: {wrong:?}");
+        }
     }
 
     #[test]

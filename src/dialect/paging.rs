@@ -169,6 +169,11 @@ impl Paging {
         }
     }
 
+    /// Whether nothing but `next` says how a walk goes on.
+    pub fn needs_next(&self) -> bool {
+        matches!(self.by, By::Cursor | By::Keyset)
+    }
+
     /// Where a walk begins.
     pub fn start(&self) -> Position {
         let mut cursor = Cursor::new();
@@ -230,9 +235,7 @@ impl Paging {
             && met.saturating_mul(10) < total.saturating_mul(9)
             && self.place(at, limit).is_none_or(|place| place < total)
         {
-            return Some(format!(
-                "an empty page came after {met} of {total} entries"
-            ));
+            return Some(format!("an empty page came after {met} of {total} entries"));
         }
         let earlier = earlier.filter(|earlier| *earlier >= TELLING && met < earlier / 2);
         earlier.filter(|_| at.round == 0).map(|earlier| {

@@ -12,6 +12,7 @@ use super::{
     filter::{Filter, compile},
     request::{Variables, val_of},
 };
+use crate::config::reader::Misplaced;
 
 /// What a dialect's filters may name besides their own variables.
 const GLOBALS: [&str; 2] = ["$params", "$cursor"];
@@ -54,10 +55,12 @@ impl Prelude {
     ///
     /// # Errors
     /// As [`Filter::compile`].
-    pub(super) fn new(defs: &str) -> Result<Self, String> {
+    pub(super) fn new(defs: &str) -> Result<Self, Misplaced> {
         compile(&format!("{defs}\n."), "", &GLOBALS)?;
         if load::parse(defs, |parser| parser.defs()).is_none() {
-            return Err("only definitions go here, such as `def list: .[];`".to_owned());
+            return Err(Misplaced::whole(
+                "only definitions go here, such as `def list: .[];`",
+            ));
         }
         Ok(Self {
             defs: defs.to_owned(),
@@ -69,7 +72,7 @@ impl Prelude {
     ///
     /// # Errors
     /// As [`Filter::compile`].
-    pub(super) fn filter(&self, text: &str) -> Result<Filter, String> {
+    pub(super) fn filter(&self, text: &str) -> Result<Filter, Misplaced> {
         if let Some(known) = self.known.borrow().get(text) {
             return Ok(known.clone());
         }
@@ -108,10 +111,10 @@ mod tests {
             ("$typo", "$typo"),
             ("lists", "lists"),
         ] {
-            let error = prelude.filter(text).expect_err(text);
+            let error = prelude.filter(text).expect_err(text).message;
             assert!(error.contains(&format!("`{word}`")), "{error}");
         }
-        let error = |defs| Prelude::new(defs).err().expect("broken");
+        let error = |defs| Prelude::new(defs).err().expect("broken").message;
         assert!(error("def a: $typo;").contains("$typo"));
         assert!(error("def a: b;").contains("`b`"));
         assert!(error("def a: 1;\ndef b: ];").contains("line 2"));

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What a walk would bring.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DryReport {
     /// Pages asked for.
     pub pages: u64,
@@ -30,6 +30,8 @@ pub struct DryReport {
     pub gone: u64,
     /// Entries that no filter could read.
     pub unreadable: u64,
+    /// What is wrong with the first of these.
+    pub unreadable_why: Option<String>,
     /// Files of the wanted roles.
     pub files: u64,
     /// Their bytes, as far as the site says.
@@ -178,9 +180,13 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
 }
 
 fn count(roles: &[String], entry: &Entry, report: &mut DryReport) {
-    let Entry::Good(item) = entry else {
-        report.unreadable += 1;
-        return;
+    let item = match entry {
+        Entry::Good(item) => item,
+        Entry::Bad { message, .. } => {
+            report.unreadable += 1;
+            report.unreadable_why.get_or_insert_with(|| message.clone());
+            return;
+        }
     };
     report.items += 1;
     report.gone += u64::from(item.gone.is_some());

@@ -107,9 +107,9 @@ pub struct FileTask {
     pub index: u32,
     /// Where it is.
     pub url: String,
-    /// Lower-case hex, as the site says.
-    pub md5: Option<String>,
-    /// An object with this md5 that came meanwhile: no request is needed.
+    /// The hash by which the site names the bytes, in lower-case hex: its length tells which.
+    pub named: Option<String>,
+    /// An object of this name that came meanwhile: no request is needed.
     pub held: Option<Digest>,
     /// The item's normal form while it is a draft, for what the listing promised about the file.
     pub draft: Option<String>,
@@ -282,7 +282,7 @@ impl Group<'_> {
                         .map(|md5| held(self.db, md5))
                         .transpose()?
                         .flatten(),
-                    md5: md5.map(hex::encode),
+                    named: md5.map(hex::encode),
                     draft: row.get(10)?,
                 })
             };
@@ -336,12 +336,12 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// The object with this md5 (lower-case hex), if one is held.
+    /// The object that a site names by this hash (lower-case hex), if one is held.
     ///
     /// # Errors
     /// When SQLite refuses.
-    pub fn held(&self, md5: &str) -> Result<Option<Digest>, Error> {
-        hex::decode(md5).map_or(Ok(None), |md5| held(self.db, &md5))
+    pub fn held(&self, named: &str) -> Result<Option<Digest>, Error> {
+        hex::decode(named).map_or(Ok(None), |named| held(self.db, &named))
     }
 
     /// Whether pages that complete items are in the queue of a job, or any of its pages is claimed.
@@ -469,7 +469,7 @@ impl Group<'_> {
     }
 }
 
-/// The object with this md5, if one is held.
+/// The object with this md5, or other hash by which a site names it, if one is held.
 pub(super) fn held(db: &Connection, md5: &[u8]) -> Result<Option<Digest>, Error> {
     // Uses objects_md5.
     let mut select = db.prepare_cached("SELECT sha256 FROM objects WHERE md5 = ? LIMIT 1")?;

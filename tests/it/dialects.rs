@@ -112,7 +112,9 @@ fn circling((State(site), Query(query), uri): Asked) -> Json<Value> {
 /// A cursor that is another one each time, before the same entries.
 fn spinning((State(site), _, uri): Asked) -> Json<Value> {
     site.note(&uri);
-    let nth = site.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let nth = site
+        .asked
+        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     Json(json!({ "things": site.slice(0, 3).0, "next": format!("token {nth}") }))
 }
 
@@ -121,7 +123,11 @@ fn hiding((State(site), Query(query), uri): Asked) -> Json<Value> {
     site.note(&uri);
     let (offset, hidden) = (number(&query, "offset"), *site.vanish.lock().unwrap());
     let (page, total) = site.slice(offset, number(&query, "limit"));
-    let page = if offset >= total - hidden { vec![] } else { page };
+    let page = if offset >= total - hidden {
+        vec![]
+    } else {
+        page
+    };
     Json(json!({ "things": page, "total": total }))
 }
 

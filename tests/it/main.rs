@@ -23,4 +23,5 @@ mod tour;
 mod under_way;
 mod view;
 mod walking;
+mod wiki;
 mod world;

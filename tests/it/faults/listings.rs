@@ -19,7 +19,12 @@ fn fault_79_what_slides_to_a_page_that_was_passed_is_found_in_another_round() {
     let mut running = world.spawn(&["run"]);
     wait_for("the second page", LONG, || world.booru.pages().len() > 1);
     // Its answer is made already: what is taken from the first page now pulls others from the third to the second.
-    let mut first: Vec<_> = world.booru.truth().into_iter().map(|truth| truth.id).collect();
+    let mut first: Vec<_> = world
+        .booru
+        .truth()
+        .into_iter()
+        .map(|truth| truth.id)
+        .collect();
     first.sort_by_key(|id| {
         let mut score = 0;
         world.booru.edit(*id, |post| score = post.score);
@@ -56,10 +61,19 @@ fn fault_80_a_listing_that_is_suddenly_empty_is_not_taken_to_be_finished() {
     world.run(1).says("not walked to its end");
     assert_eq!(met(&world.booru.pages()), ["Body"; 6]);
     let failure = &world.failures()[0];
-    assert_eq!((&failure["class"], &failure["tries"]), (&json!("listing"), &json!(6)));
-    assert!(text(&failure["message"]).contains("after 0 entries where the walk before met 40"), "{failure}");
+    assert_eq!(
+        (&failure["class"], &failure["tries"]),
+        (&json!("listing"), &json!(6))
+    );
+    assert!(
+        text(&failure["message"]).contains("after 0 entries where the walk before met 40"),
+        "{failure}"
+    );
     assert_eq!(world.job_status()["state"], "failed");
-    assert!(world.lines("post", "left").is_empty(), "nothing is said to have left");
+    assert!(
+        world.lines("post", "left").is_empty(),
+        "nothing is said to have left"
+    );
     world.run(0);
     world.holds_everything();
     assert!(world.failures().is_empty());
@@ -69,7 +83,10 @@ fn fault_80_a_listing_that_is_suddenly_empty_is_not_taken_to_be_finished() {
 fn fault_80_a_listing_that_stays_empty_is_believed_in_the_end() {
     let world = World::new(Booru::builder().posts(40));
     world.run(0);
-    world.booru.script(What::Page, forever(Fault::Body("application/json", b"[]".to_vec())));
+    world.booru.script(
+        What::Page,
+        forever(Fault::Body("application/json", b"[]".to_vec())),
+    );
     world.run(1);
     world.run(1);
     world.run(0);
@@ -91,6 +108,9 @@ fn fault_80_one_empty_page_in_the_middle_costs_a_request() {
         world.run(0);
         assert_eq!(met(&world.booru.pages()), ["Ok", "Body"]);
         assert!(world.booru.pages().len() > 5, "the walk went on");
-        assert!(world.posts().contains_key(&new) && world.posts().len() == posts + 1, "{tags}");
+        assert!(
+            world.posts().contains_key(&new) && world.posts().len() == posts + 1,
+            "{tags}"
+        );
     }
 }
