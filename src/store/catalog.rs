@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease, PageTask, page_key, queue::place, wanted};
+use super::{Error, Group, Lease, PageTask, days::place, page_key, wanted};
 use crate::{
     archive::{Digest, FileState, Record, record_digest},
     clock::rfc3339,

@@ -17,11 +17,10 @@ mod wanted;
 mod writer;
 
 pub use counts::RunCounts;
+pub use days::Day;
 pub use files::FileStored;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome};
-pub use queue::{
-    Claim, Claimed, Day, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key,
-};
+pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use requests::{Retried, retry};
 pub use runs::{Begun, JobSpec, Walks};
