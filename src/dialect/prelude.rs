@@ -56,7 +56,13 @@ impl Prelude {
     /// # Errors
     /// As [`Filter::compile`].
     pub(super) fn new(defs: &str) -> Result<Self, Misplaced> {
-        compile(&format!("{defs}\n."), "", &GLOBALS)?;
+        compile(&format!("{defs}\n."), "", &GLOBALS).map_err(|wrong| Misplaced {
+            // Nobody wrote what stands behind the definitions here.
+            at: wrong
+                .at
+                .map(|at| at.start.min(defs.len())..at.end.min(defs.len())),
+            ..wrong
+        })?;
         if load::parse(defs, |parser| parser.defs()).is_none() {
             return Err(Misplaced::whole(
                 "only definitions go here, such as `def list: .[];`",

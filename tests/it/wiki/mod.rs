@@ -113,7 +113,7 @@ fn the_dialect_of_the_readme_is_short_and_archives_the_wiki_whole() {
     shell.larder(&["run"]).ends(0);
     assert_eq!((wiki.pages().len(), wiki.files().len()), (3, 0));
     for name in [
-        "wiki/file/Rose_000.png".to_owned(),
+        "wiki/file/Ash_000.png".to_owned(),
         record["url"].as_str().unwrap().to_owned(),
     ] {
         let shown = shell.larder(&["show", &name]).ends(0).out;

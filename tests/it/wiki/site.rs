@@ -359,10 +359,10 @@ impl Wiki {
 /// The name of the nth file.
 pub(super) fn name(n: usize) -> String {
     match n % 5 {
-        0 => format!("Rose_{n:03}.png"),
+        0 => format!("Ash_{n:03}.png"),
         1 => format!("Äpfel_{n:03}_(50%).png"),
         2 => format!("What?_{n:03}.png"),
-        3 => format!("A_\"quoted\"_+_{n:03}.png"),
-        _ => format!("Oak_&_ash_{n:03}.png"),
+        3 => format!("Oak,_so-\"called\"_+_{n:03}.png"),
+        _ => format!("Roses_&_rue_{n:03}.png"),
     }
 }
