@@ -89,8 +89,13 @@ impl Add {
         let wrong = !bad.is_empty();
         if wrong && !quiet && inputs.len() > 1 {
             let (n, of) = (bad.len(), inputs.len());
+            let left = if n == of {
+                "nothing was added"
+            } else {
+                "the rest is added"
+            };
             eprint(&format!(
-                "larder: {n} of {of} addresses were not recognised and are left out"
+                "larder: {n} of {of} addresses were not recognised; {left}"
             ));
         }
         if !quiet {

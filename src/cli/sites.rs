@@ -116,6 +116,10 @@ fn describe(text: &mut String, name: &str, dialect: &Dialect) {
                     param.about
                 );
             }
+            let addresses: Vec<_> = endpoint.addresses().collect();
+            if !addresses.is_empty() {
+                let _ = writeln!(text, "    {:<14} {}", "web addresses", addresses.join(" "));
+            }
             if !endpoint.follows.is_empty() {
                 let _ = writeln!(text, "    {:<14} {}", "with", endpoint.follows.join(", "));
             }
