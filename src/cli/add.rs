@@ -114,6 +114,11 @@ impl Add {
         })
     }
 
+    /// Where jobs become files, if they do.
+    fn folder(&self, config: &Config) -> Option<PathBuf> {
+        self.save.then(|| save::folder(config))
+    }
+
     /// Keeps the jobs and runs them, or asks the larder at work to.
     fn keep(&self, path: &Path, new: &[Planned], quiet: bool) -> anyhow::Result<u8> {
         let kept = |planned: &Planned| KeptJob {
@@ -143,7 +148,8 @@ impl Add {
                     "It keeps what was added, and the next run takes"
                 };
                 if !quiet {
-                    print(plan::added(new, self.save))?;
+                    let folder = self.folder(&config);
+                    print(plan::added(new, folder.as_deref()))?;
                     let it = if new.len() == 1 { "it" } else { "them" };
                     print(format_args!("larder {holder} is at work. {what} {it}.\n"))?;
                 }
@@ -171,7 +177,8 @@ impl Add {
             answer(&session, requests(new)).await?;
         }
         if !quiet {
-            print(plan::added(new, self.save))?;
+            let folder = self.folder(config);
+            print(plan::added(new, folder.as_deref()))?;
             if let Some(note) = check::schedule_note(jobs) {
                 print(format_args!("note: {note}\n"))?;
             }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
+    path::Path,
     sync::Arc,
 };
 
@@ -362,14 +363,13 @@ impl Plan {
     }
 }
 
-/// What was added, a line for each job.
-pub(super) fn added(new: &[Planned], saved: bool) -> String {
+/// What was added, a line for each job; `folder` is where their files are, if they have any.
+pub(super) fn added(new: &[Planned], folder: Option<&Path>) -> String {
     let mut text = String::new();
     for Planned { name, about, .. } in new.iter().take(MOST_NAMED) {
-        let _ = if saved {
-            writeln!(text, "Wrote jobs/{name}.toml: {about}")
-        } else {
-            writeln!(text, "Added `{name}`: {about}")
+        let _ = match folder.map(|folder| folder.join(format!("{name}.toml"))) {
+            Some(path) => writeln!(text, "Wrote {}: {about}", path.display()),
+            None => writeln!(text, "Added `{name}`: {about}"),
         };
     }
     if let Some(more) = new.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
