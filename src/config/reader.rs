@@ -227,6 +227,9 @@ fn value_of_line(text: &str, offset: usize) -> Range<usize> {
     value.map_or(end, |n| start + n)..end
 }
 
+/// Words that a complaint lists at most.
+const MOST_NAMED: usize = 30;
+
 /// `; did you mean `x`?` for the nearest of `known`, or the list of them when none is near.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: BTreeSet<&str> = known.into_iter().collect();
@@ -241,8 +244,12 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
         Some((_, k)) => format!("; did you mean `{k}`?"),
         None if known.is_empty() => String::new(),
         None => {
-            let list: Vec<_> = known.iter().map(|k| format!("`{k}`")).collect();
-            format!("; known: {}", list.join(", "))
+            let list = known.iter().take(MOST_NAMED).map(|k| format!("`{k}`"));
+            let list = list.collect::<Vec<_>>().join(", ");
+            match known.len().saturating_sub(MOST_NAMED) {
+                0 => format!("; known: {list}"),
+                more => format!("; known: {list} and {more} more"),
+            }
         }
     }
 }

@@ -30,6 +30,12 @@ pub use requests::{Answered, Request, Retried, ask};
 pub use runs::{Begun, JobSpec, Walks};
 pub use writer::{Group, Store};
 
+/// Makes the database of a state folder, empty.
+#[cfg(test)]
+fn schema_for_tests(state: &std::path::Path) {
+    schema::open_writer(&Store::path_in(state)).expect("a database");
+}
+
 /// What can go wrong with the store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
