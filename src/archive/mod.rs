@@ -4,6 +4,7 @@
 //! bytes match its name; it is written to `staging/`, checked, synced and only then renamed.
 
 mod digest;
+mod lines;
 mod lock;
 mod objects;
 mod record;
@@ -16,6 +17,7 @@ use std::{
 };
 
 pub use digest::{Digest, NotADigest};
+pub use lines::Lines;
 pub use lock::{Holder, Lock};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
 pub use record::{FileState, Record, record_digest};

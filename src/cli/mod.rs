@@ -11,6 +11,7 @@ mod run;
 mod show;
 mod sites;
 mod status;
+mod view;
 
 use std::{
     io::{self, Write},
@@ -27,6 +28,7 @@ use crate::{
     config::{Config, Diagnostic, Job},
     session, store,
     text::one_line,
+    view as views,
 };
 
 /// Exit codes of the contract.
@@ -111,6 +113,8 @@ enum Command {
     Cat(objects::Object),
     /// Where an object lies
     Path(objects::Object),
+    /// A tree of links with human names, made from the archive and kept up to date with it
+    View(view::View),
     /// Re-hash every object and report what is damaged
     Verify(objects::Verify),
     /// Dialects and sites, their listings and parameters
@@ -182,6 +186,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Show(show) => show.run(config),
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
+        Command::View(view) => view.run(config, cli.quiet),
         Command::Verify(verify) => verify.run(config),
         Command::Sites(sites) => sites.run(config),
         Command::Demo(demo) => demo.run(cli.quiet),
@@ -244,6 +249,15 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         store::Error::Database { .. } if error.is_damage() => Some(exit::CONFIG),
         store::Error::Database { .. } | store::Error::Stopped(_) => Some(exit::STOPPED),
     };
+    if let Some(error) = error.downcast_ref::<views::Error>() {
+        return match error {
+            views::Error::Refused(_) => Some(exit::USAGE),
+            views::Error::Busy(_) => Some(exit::IN_USE),
+            views::Error::Archive(error) => of_archive(error),
+            views::Error::Store(error) => of_store(error),
+            views::Error::Io { .. } => None,
+        };
+    }
     if let Some(error) = error.downcast_ref::<session::Error>() {
         return match error {
             session::Error::Archive(error) => of_archive(error),
