@@ -16,8 +16,8 @@ use self::{
 use super::{
     Usage,
     ask::answer,
-    check, clock, exit, load, load_and, print, reader,
-    run::{self, announce, eprint, refuse_unset, runtime, work},
+    check, clock, eprint, exit, load, load_and, print, reader,
+    run::{self, announce, refuse_unset, runtime, work},
 };
 use crate::{
     archive::{self, Lock},

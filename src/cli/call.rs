@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    Unknown, Usage, exit, load, print,
-    run::{eprint, refuse_unset_of, runtime},
-    safe,
+    Unknown, Usage, eprint, exit, load, print,
+    run::{refuse_unset_of, runtime},
 };
 use crate::{
     by_hand::{ByHand, accepted},
@@ -13,6 +12,7 @@ use crate::{
     config::{Config, Site, reader::suggest},
     dialect::{Cursor, Endpoint, Position, Values, pretty},
     run::{Failure, on_day},
+    text::json,
 };
 
 #[derive(Debug, clap::Args)]
@@ -79,7 +79,7 @@ impl Call {
             return Ok(refused(&failure));
         }
         match pretty(&reply.body) {
-            Ok(text) => print(format_args!("{}\n", safe(&text)))?,
+            Ok(text) => print(format_args!("{}\n", json(&text)))?,
             Err(why) => {
                 return Ok(refused(&Failure::new(
                     Class::Listing,

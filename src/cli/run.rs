@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigErrors, Usage, check, clock, exit, job, load, print, progress};
+use super::{ConfigErrors, Usage, check, clock, eprint, exit, job, load, print, progress};
 use crate::{
     class::advice_on,
     config::{Config, Diagnostics, Job, Site},
@@ -374,12 +374,6 @@ fn not_walked(config: &Config, walks: Walks) -> anyhow::Result<Vec<PageTask>> {
         firsts.retain(|first| first.day.is_none_or(|day| !known.contains(&day.date)));
     }
     Ok(firsts)
-}
-
-pub(super) fn eprint(line: &str) {
-    use std::io::Write;
-    // A closed standard error is nobody's concern.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn dry_text(name: &str, report: &DryReport) -> String {

@@ -24,7 +24,7 @@ use larder::{
     config::Config,
     dialect::{Item, Position, Step},
     session::Session,
-    store::{Claim, FileStored, JobSpec, Lease, PageCommit, PageTask, Work},
+    store::{Claim, FileStored, JobSpec, Lease, PageCommit, PageTask, Walks, Work},
     text::bytes,
 };
 use md5::Digest as _;
@@ -173,6 +173,7 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
         params: std::collections::BTreeMap::default(),
         at: Position::default(),
         depth: 0,
+        day: None,
         item: None,
     };
     let spec = JobSpec {
@@ -181,7 +182,12 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
         listing: "posts".to_owned(),
         params: "{}".to_owned(),
         walk: "walk".to_owned(),
-        first,
+        walks: Walks {
+            firsts: vec![first],
+            days: None,
+            dated: false,
+            full: false,
+        },
         whole: false,
         host: HOST.to_owned(),
         names: vec!["bench".to_owned()],
@@ -237,6 +243,7 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
             bad: Vec::new(),
             filtered: 0,
             total: None,
+            days: None,
             step: if end == posts.end {
                 Step::End
             } else {
@@ -260,7 +267,7 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
             let Work::File(file) = task.work else {
                 panic!("files were asked for")
             };
-            let md5 = file.md5.unwrap();
+            let md5 = file.named.unwrap();
             let (_, body) = of_page
                 .iter()
                 .find(|(item, _)| item.files[0].md5.as_ref() == Some(&md5))
@@ -269,7 +276,7 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
                 digest: Digest::of(body),
                 bytes: body.len() as u64,
                 media: Some("image/png".to_owned()),
-                md5: Some(md5),
+                named: Some(md5),
                 etag: None,
                 modified: None,
                 downloaded: body.len() as u64,
