@@ -9,9 +9,12 @@ use url::Url;
 
 use crate::{
     class::Class,
-    clock::is_over,
+    clock::{Millis, is_over},
     config::{Job, Site},
-    dialect::{By, Endpoint, Entry, Login, Page, ParamKind, Position, Predicate, Step, Values},
+    dialect::{
+        By, Cursor, Endpoint, Entry, Login, Page, ParamKind, Position, Predicate, Request, Step,
+        Values,
+    },
     fetch::allowed,
     http::{self, Accept, Outgoing, Reply, redact, wall},
     pace::HostKey,
@@ -103,23 +106,31 @@ pub fn outgoing(
     job: &Job,
     endpoint: &Endpoint,
     task: &PageTask,
+    now: Millis,
 ) -> Result<Option<Outgoing>, Failure> {
     let site = &job.site;
     let request = endpoint
         .request(site, &task.params, &task.at, limit(job, endpoint, task))
         .map_err(|error| Failure::new(Class::Dialect, error))?;
-    let Some(request) = request else {
-        return Ok(None);
-    };
+    request
+        .map(|request| with_secrets(site, request, now))
+        .transpose()
+}
+
+/// A request with everything secret attached that its site wants to see.
+///
+/// # Errors
+/// When a secret is unset.
+pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoing, Failure> {
     let mut out = Outgoing::get(request.url);
     if let (Some(login), Some(hook)) = (&site.login, site.dialect.login) {
         out.secret_query = Login::query(hook, login, &site.vars)
             .map_err(|error| Failure::new(Class::Auth, error))?;
     }
     out.secret_headers.clone_from(&site.headers);
-    out.cookies.clone_from(&site.cookies);
+    out.cookies = site.cookies_for(&out.url, now);
     out.proxy.clone_from(&site.proxy);
-    Ok(Some(out))
+    Ok(out)
 }
 
 /// Fetches and stores one page. `earlier` is how many entries an earlier walk of the listing met. `asked` is called when the
@@ -137,13 +148,14 @@ pub async fn walk(
 ) -> Result<Walked, Failure> {
     let site = &job.site;
     let endpoint = endpoint(site, &task)?.clone();
+    let now = context.store.clock().now();
     if task.begins_day().is_some()
         && let Some(day) = &mut task.day
     {
         // Now, before it is asked for: a listing of a day that is not over may still grow behind the walk.
-        day.settled = is_over(day.date, context.store.clock().now());
+        day.settled = is_over(day.date, now);
     }
-    let Some(out) = outgoing(job, &endpoint, &task)? else {
+    let Some(out) = outgoing(job, &endpoint, &task, now)? else {
         asked();
         return commit(context, job, lease, task, None).await;
     };
@@ -175,7 +187,7 @@ pub async fn read(
         .map_err(|_| Failure::new(Class::Dialect, "larder is stopping"))?;
     let (job, endpoint, task) = (job.clone(), endpoint.clone(), task.clone());
     let parsing = tokio::task::spawn_blocking(move || {
-        classify(&job.site, &endpoint, &task, &reply)?;
+        classify(&job.site, &endpoint, &task.params, &task.at.cursor, &reply)?;
         if std::str::from_utf8(&reply.body).is_err() {
             tracing::warn!(
                 job.name = %job.name,
@@ -187,6 +199,9 @@ pub async fn read(
         let page = endpoint.read(&reply.body, &job.site.url, with, params, cursor);
         let mut page = page.map_err(|error| Failure {
             status: Some(reply.status),
+            retry_after: error.wait.or(reply.retry_after),
+            // Whatever the status: a host that throttles wants to be left alone.
+            slow_down: error.class == Class::RateLimited,
             ..Failure::new(error.class, error.message)
         })?;
         if task.depth == 0
@@ -228,10 +243,14 @@ pub fn believed(
 }
 
 /// What the reply is before anybody reads it as a page.
-fn classify(
+///
+/// # Errors
+/// The failure to judge.
+pub fn classify(
     site: &Site,
     endpoint: &Endpoint,
-    task: &PageTask,
+    params: &Values,
+    cursor: &Cursor,
     reply: &Reply,
 ) -> Result<(), Failure> {
     let html = reply.content_type.as_deref() == Some("text/html")
@@ -262,7 +281,7 @@ fn classify(
     let reported = if html {
         None
     } else {
-        endpoint.reported(&reply.body, &task.params, &task.at.cursor)
+        endpoint.reported(&reply.body, params, cursor)
     };
     let class = match (&reported, reply.status) {
         (_, 429) => Class::RateLimited,
@@ -271,13 +290,20 @@ fn classify(
         (None, 403) => wall(&reply.body).map_or(Class::Blocked, |(class, _)| class),
         (_, status) => http::of_status(status),
     };
-    let words = reported.map_or_else(String::new, |error| format!(": {}", error.message));
-    let slow_down = matches!(reply.status, 429 | 503 | 509 | 529);
-    Err(failure(
+    let words = reported
+        .as_ref()
+        .map_or_else(String::new, |error| format!(": {}", error.message));
+    let slow_down = class == Class::RateLimited || matches!(reply.status, 503 | 509 | 529);
+    let failure = failure(
         class,
         format!("the site answered {}{words}", reply.status),
         slow_down,
-    ))
+    );
+    let wait = reported.and_then(|error| error.wait);
+    Err(Failure {
+        retry_after: wait.or(failure.retry_after),
+        ..failure
+    })
 }
 
 async fn commit(

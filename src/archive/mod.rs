@@ -5,6 +5,7 @@
 
 mod content;
 mod digest;
+mod lines;
 mod lock;
 mod objects;
 mod parts;
@@ -19,6 +20,7 @@ use std::{
 
 pub use content::Promise;
 pub use digest::{Digest, NotADigest};
+pub use lines::Lines;
 pub use lock::{Holder, Lock};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
 pub use parts::{Opened, Part};

@@ -1,6 +1,9 @@
 //! Every dialect known: those built in, and the user's own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::definition::{Dialect, Preset, read_dialect};
 use crate::config::reader::{Diagnostics, Source, Table};
@@ -9,6 +12,7 @@ use crate::config::reader::{Diagnostics, Source, Table};
 #[derive(Debug, Clone)]
 pub struct Catalog {
     dialects: BTreeMap<String, Arc<Dialect>>,
+    refused: BTreeSet<String>,
 }
 
 /// The dialects built in, as (path for messages, text).
@@ -19,6 +23,7 @@ impl Catalog {
     pub fn built_in() -> Self {
         let mut catalog = Self {
             dialects: BTreeMap::new(),
+            refused: BTreeSet::new(),
         };
         let diagnostics = Diagnostics::default();
         for (path, text) in BUILT_IN {
@@ -36,11 +41,20 @@ impl Catalog {
     /// Adds a user's dialect; one with a built-in's name replaces it.
     pub fn add(&mut self, source: &Source, diagnostics: &Diagnostics) {
         let before = diagnostics.len();
-        let dialect = Table::parse(source, diagnostics, read_dialect);
-        if let Some(dialect) = dialect.filter(|_| diagnostics.len() == before) {
+        let Some(dialect) = Table::parse(source, diagnostics, read_dialect) else {
+            return;
+        };
+        if diagnostics.len() == before {
             self.dialects
                 .insert(dialect.name.clone(), Arc::new(dialect));
+        } else {
+            self.refused.insert(dialect.name);
         }
+    }
+
+    /// Whether a dialect called `name` was added and is wrong, which has been complained about.
+    pub fn was_refused(&self, name: &str) -> bool {
+        self.refused.contains(name)
     }
 
     /// The dialect called `name`.

@@ -1,21 +1,16 @@
 //! jq filters, compiled once and run many times.
 //!
 //! Promises purity: no clock, no environment, no I/O (`now`, `env`, `input`, `debug` are left out), at most
-//! [`MAX_OUTPUTS`] outputs and a deadline checked between outputs. The engine is jaq; nothing outside this room knows.
-//!
-//! The filters of a dialect share its `defs`, and see what was asked besides their input: `$params`, the parameters of
-//! the endpoint as given, and `$cursor`, the variables that name the page. A job's `where` has neither.
+//! [`MAX_OUTPUTS`] outputs, and an end ([`watch`](super::watch)). The engine is jaq; nothing outside this room knows.
 
 use std::{
-    cell::RefCell,
-    collections::HashMap,
     fmt,
+    ops::Range,
     sync::{Arc, LazyLock},
-    time::{Duration, Instant},
 };
 
 use jaq_core::{
-    Compiler, Ctx, Vars, data,
+    Compiler, Ctx, ValR,
     load::{self, Arena, File, Loader, lex, parse},
     unwrap_valr,
 };
@@ -27,18 +22,16 @@ pub(super) const MAX_OUTPUTS: usize = 400_000;
 const MAX_TEXT: usize = 64 << 10;
 /// Brackets in brackets of a filter's text.
 const MAX_NESTING: usize = 100;
-/// How long one filter may work on one page.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// What a dialect's filters may name besides their own variables.
-const GLOBALS: [&str; 2] = ["$params", "$cursor"];
+/// What the user's text is called among the definitions.
+const MAIN: &str = "larder_filter";
 
 use super::{
     item::Item,
-    request::{Variables, val_of},
+    prelude::Globals,
+    request::val_of,
+    watch::{self, Reach, Watch, Watched},
 };
-
-type Data = data::JustLut<Val>;
+use crate::config::reader::Misplaced;
 
 /// A compiled filter; a clone is the same one.
 #[derive(Clone)]
@@ -46,7 +39,7 @@ pub struct Filter(Arc<Compiled>);
 
 struct Compiled {
     text: String,
-    filter: jaq_core::Filter<Data>,
+    filter: jaq_core::Filter<Watched>,
 }
 
 impl fmt::Debug for Filter {
@@ -55,70 +48,20 @@ impl fmt::Debug for Filter {
     }
 }
 
-/// The values of `$params` and `$cursor`, made once for all filters of a page.
-pub(super) struct Globals(Vars<Val>);
-
-impl Globals {
-    /// What was asked: the endpoint's parameters, and the variables of the page.
-    pub(super) fn new(params: Val, cursor: &Variables) -> Self {
-        let cursor = Val::obj(
-            cursor
-                .iter()
-                .map(|(k, v)| (Val::from(k.clone()), val_of(v)))
-                .collect(),
-        );
-        Self(Vars::new([params, cursor]))
-    }
-
-    /// For a filter that names neither.
-    fn none() -> Self {
-        Self(Vars::new([]))
-    }
-}
-
-/// The jq definitions of a dialect, which all its filters may use; compiles each text once.
-#[derive(Default)]
-pub(super) struct Prelude {
-    defs: String,
-    known: RefCell<HashMap<String, Filter>>,
-}
-
-impl Prelude {
-    /// Checks `defs`, such as `def list: .[]; def words: split(" ");`.
-    ///
-    /// # Errors
-    /// As [`Filter::compile`].
-    pub(super) fn new(defs: &str) -> Result<Self, String> {
-        compile(&format!("{defs}\n."), "", &GLOBALS)?;
-        Ok(Self {
-            defs: defs.to_owned(),
-            ..Self::default()
-        })
-    }
-
-    /// Compiles a filter of the dialect.
-    ///
-    /// # Errors
-    /// As [`Filter::compile`].
-    pub(super) fn filter(&self, text: &str) -> Result<Filter, String> {
-        if let Some(known) = self.known.borrow().get(text) {
-            return Ok(known.clone());
-        }
-        let filter = compile(text, &self.defs, &GLOBALS)?;
-        let mut known = self.known.borrow_mut();
-        known.insert(text.to_owned(), filter.clone());
-        Ok(filter)
-    }
-}
-
 /// What jq itself brings, read once: it takes longer to read than most filters to compile.
 static STANDARD: LazyLock<Vec<parse::Def<&'static str>>> = LazyLock::new(|| {
-    let pure = |name: &str| !IMPURE.contains(&name);
-    jaq_core::defs()
-        .chain(jaq_std::defs().filter(|def| pure(def.name)))
+    watch::first_definitions()
+        .into_iter()
+        .chain(jaq_core::defs())
+        .chain(jaq_std::defs().filter(|def| is_pure(def.name)))
         .chain(jaq_json::defs())
+        .map(watch::watched)
         .collect()
 });
+
+fn is_pure(name: &str) -> bool {
+    !IMPURE.contains(&name)
+}
 
 /// jq names that reach outside the input; a dialect must not depend on them.
 const IMPURE: [&str; 12] = [
@@ -141,8 +84,34 @@ impl Filter {
     ///
     /// # Errors
     /// What the compiler expected, and near which piece of the text.
-    pub fn compile(text: &str) -> Result<Self, String> {
+    pub fn compile(text: &str) -> Result<Self, Misplaced> {
         compile(text, "", &[])
+    }
+
+    /// Whether this is the same filter, not only an equal one.
+    #[cfg(test)]
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The keys of objects that its text writes, such as `before` in `{before: .}`: for help with spelling, no more.
+    pub(super) fn keys_written(&self) -> impl Iterator<Item = String> {
+        let pieces = self
+            .0
+            .text
+            .match_indices(':')
+            .map(|(at, _)| self.0.text[..at].trim_end());
+        pieces.filter_map(|before| {
+            let before = before.strip_suffix('"').unwrap_or(before);
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let key = &before[before.trim_end_matches(word).len()..];
+            (!key.is_empty()).then(|| key.to_owned())
+        })
+    }
+
+    /// The text as written.
+    pub(super) fn text(&self) -> &str {
+        &self.0.text
     }
 
     /// Every output for `input` of a filter that stands alone.
@@ -166,17 +135,23 @@ impl Filter {
     /// # Errors
     /// As [`Self::all`].
     pub(super) fn all_of(&self, input: Val, globals: &Globals) -> Result<Vec<Val>, String> {
-        let filter = &self.0.filter;
-        let context = Ctx::<Data>::new(&filter.lut, globals.0.clone());
-        let started = Instant::now();
+        self.all_watched(input, globals, &Watch::start())
+    }
+
+    fn all_watched(
+        &self,
+        input: Val,
+        globals: &Globals,
+        watch: &Watch,
+    ) -> Result<Vec<Val>, String> {
         let mut outputs = Vec::new();
-        for output in filter.id.run((context, input)).map(unwrap_valr) {
+        for output in self.run(input, globals, watch) {
             outputs.push(output.map_err(|error| shorten(&error.to_string()))?);
             if outputs.len() > MAX_OUTPUTS {
                 return Err(format!("more than {MAX_OUTPUTS} outputs"));
             }
-            if started.elapsed() > DEADLINE {
-                return Err(format!("not done after {DEADLINE:?}"));
+            if let Some(late) = watch.late() {
+                return Err(late);
             }
         }
         Ok(outputs)
@@ -187,17 +162,32 @@ impl Filter {
     /// # Errors
     /// As [`Self::first`].
     pub(super) fn first_of(&self, input: Val, globals: &Globals) -> Result<Option<Val>, String> {
-        let filter = &self.0.filter;
-        let context = Ctx::<Data>::new(&filter.lut, globals.0.clone());
-        let output = filter.id.run((context, input)).map(unwrap_valr).next();
+        let watch = Watch::start();
+        let output = self.run(input, globals, &watch).next();
         output
             .transpose()
             .map_err(|error| shorten(&error.to_string()))
     }
+
+    fn run<'a>(
+        &'a self,
+        input: Val,
+        globals: &Globals,
+        watch: &'a Watch,
+    ) -> impl Iterator<Item = ValR<Val>> + use<'a> {
+        let filter = &self.0.filter;
+        let reach = Reach::new(&filter.lut, watch);
+        let context = Ctx::<Watched>::new(reach, globals.vars());
+        filter.id.run((context, input)).map(unwrap_valr)
+    }
 }
 
 /// Compiles `text` behind `defs`, where `globals` may be named.
-fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Result<Filter, String> {
+pub(super) fn compile(
+    text: &str,
+    defs: &str,
+    globals: &[&'static str],
+) -> Result<Filter, Misplaced> {
     // The compiler recurses with the text: a text like this is no filter that a person wrote.
     let deepest = text.bytes().scan(0_usize, |depth, byte| {
         match byte {
@@ -208,31 +198,37 @@ fn compile(text: &str, defs: &str, globals: &[&'static str]) -> Result<Filter, S
         Some(*depth)
     });
     if text.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
-        return Err(format!(
+        return Err(Misplaced::whole(format!(
             "not a jq filter: longer than {MAX_TEXT} bytes, or nested deeper than {MAX_NESTING} brackets"
-        ));
+        )));
     }
-    let pure = |name: &str| !IMPURE.contains(&name);
-    let own = load::parse(defs, |parser| parser.defs()).unwrap_or_default();
-    let funs = jaq_core::funs::<Data>()
-        .chain(jaq_std::base_funs().filter(|(name, ..)| pure(name)))
-        .chain(jaq_std::extra_funs().filter(|(name, ..)| pure(name)))
-        .chain(jaq_json::funs());
     let arena = Arena::default();
-    let modules = Loader::new(STANDARD.iter().cloned().chain(own))
-        .load(
-            &arena,
-            File {
-                code: text,
-                path: (),
-            },
-        )
+    let file = |code| File { code, path: () };
+    // Once for the errors, which only a loader tells, and once for the term, which it keeps to itself.
+    Loader::new([])
+        .load(&arena, file(text))
+        .map_err(|errors| explain_load(text, errors))?;
+    let body = load::parse(text, |parser| parser.term())
+        .ok_or_else(|| Misplaced::whole("not a jq filter: modules are not loaded"))?;
+    let main = parse::Def {
+        name: MAIN,
+        args: Vec::new(),
+        body,
+    };
+    let own = load::parse(defs, |parser| parser.defs()).unwrap_or_default();
+    let own = own.into_iter().chain([main]).map(watch::watched);
+    let funs = jaq_core::funs()
+        .chain(jaq_std::base_funs().filter(|(name, ..)| is_pure(name)))
+        .chain(jaq_std::extra_funs().filter(|(name, ..)| is_pure(name)))
+        .chain(jaq_json::funs());
+    let modules = Loader::new(STANDARD.iter().cloned().map(shorter).chain(own))
+        .load(&arena, file(MAIN))
         .map_err(|errors| explain_load(text, errors))?;
     let filter = Compiler::default()
-        .with_funs(funs)
+        .with_funs(watch::natives(funs))
         .with_global_vars(globals.iter().copied())
         .compile(modules)
-        .map_err(explain_compile)?;
+        .map_err(|errors| explain_compile(text, errors))?;
     Ok(Filter(Arc::new(Compiled {
         text: text.to_owned(),
         filter,
@@ -250,7 +246,7 @@ impl Predicate {
     ///
     /// # Errors
     /// As [`Filter::compile`].
-    pub fn compile(text: &str) -> Result<Self, String> {
+    pub fn compile(text: &str) -> Result<Self, Misplaced> {
         Filter::compile(text).map(|filter| Self { filter })
     }
 
@@ -275,6 +271,11 @@ impl Predicate {
     }
 }
 
+/// Lets a definition of the library stand beside one of the user's.
+fn shorter<'s>(def: parse::Def<&'static str>) -> parse::Def<&'s str> {
+    def
+}
+
 /// Error texts quote values; a whole page is of no use to anybody.
 fn shorten(text: &str) -> String {
     const LONGEST: usize = 300;
@@ -285,21 +286,25 @@ fn shorten(text: &str) -> String {
     format!("{head}…")
 }
 
-/// Where in `text` the compiler stood, as words.
-fn near(text: &str, piece: &str) -> String {
-    let at = piece.as_ptr() as usize - text.as_ptr() as usize;
+/// Where in `text` a piece of it stands.
+fn place(text: &str, piece: &str) -> Option<Range<usize>> {
     let inside = text.as_bytes().as_ptr_range().contains(&piece.as_ptr());
     if piece.is_empty() || !inside {
-        return "at the end of the filter".to_owned();
+        return None;
     }
-    let line = text[..at].matches('\n').count() + 1;
-    let piece: String = piece
-        .lines()
-        .next()
-        .unwrap_or("")
-        .chars()
-        .take(40)
-        .collect();
+    let at = piece.as_ptr() as usize - text.as_ptr() as usize;
+    // Of a bracket that opens, the piece is all that it holds.
+    let end = piece.find('\n').unwrap_or(piece.len());
+    Some(at..at + end)
+}
+
+/// Where in `text` the compiler stood, as words.
+fn near(text: &str, piece: &str) -> String {
+    let Some(place) = place(text, piece) else {
+        return "at the end of the filter".to_owned();
+    };
+    let line = text[..place.start].matches('\n').count() + 1;
+    let piece: String = text[place].chars().take(40).collect();
     if text.contains('\n') {
         format!("at `{piece}` (line {line} of the filter)")
     } else {
@@ -307,37 +312,55 @@ fn near(text: &str, piece: &str) -> String {
     }
 }
 
-fn explain_load(text: &str, errors: Vec<(File<&str, ()>, jaq_core::load::Error<&str>)>) -> String {
+fn explain_load(
+    text: &str,
+    errors: Vec<(File<&str, ()>, jaq_core::load::Error<&str>)>,
+) -> Misplaced {
     use jaq_core::load::Error;
     let mut all = Vec::new();
     for (_, error) in errors {
         match error {
-            Error::Io(list) => all.extend(list.into_iter().map(|(_, e)| e)),
+            Error::Io(list) => all.extend(list),
             Error::Lex(list) => all.extend(list.into_iter().map(
                 |(expect, piece): (lex::Expect<&str>, &str)| {
-                    format!("expected {} {}", expect.as_str(), near(text, piece))
+                    let words = format!("expected {} {}", expect.as_str(), near(text, piece));
+                    (piece, words)
                 },
             )),
             Error::Parse(list) => all.extend(list.into_iter().map(
                 |(expect, piece): (parse::Expect<&str>, &str)| {
-                    format!("expected {} {}", expect.as_str(), near(text, piece))
+                    let words = format!("expected {} {}", expect.as_str(), near(text, piece));
+                    (piece, words)
                 },
             )),
         }
     }
-    format!("not a jq filter: {}", all.join("; "))
+    explained(text, all)
 }
 
 /// What the compiler could not find, by file.
 type Undefined<'a> = Vec<(File<&'a str, ()>, Vec<jaq_core::compile::Error<&'a str>>)>;
 
-fn explain_compile(errors: Undefined<'_>) -> String {
-    let all: Vec<_> = errors
-        .into_iter()
-        .flat_map(|(_, list)| list)
-        .map(|(piece, undefined)| format!("unknown {} `{piece}`", undefined.as_str()))
-        .collect();
-    format!("not a jq filter: {}", all.join("; "))
+fn explain_compile(text: &str, errors: Undefined<'_>) -> Misplaced {
+    let all = errors.into_iter().flat_map(|(_, list)| list);
+    let words = |(piece, undefined): (_, jaq_core::compile::Undefined)| {
+        (piece, format!("unknown {} `{piece}`", undefined.as_str()))
+    };
+    explained(text, all.map(words).collect())
+}
+
+/// All that is wrong, at the place of the first.
+fn explained(text: &str, all: Vec<(&str, String)>) -> Misplaced {
+    let end = (!text.is_empty()).then_some(text.len()..text.len());
+    let at = all
+        .first()
+        .and_then(|(piece, _)| place(text, piece))
+        .or(end);
+    let words: Vec<_> = all.into_iter().map(|(_, words)| words).collect();
+    Misplaced {
+        message: format!("not a jq filter: {}", words.join("; ")),
+        at,
+    }
 }
 
 #[cfg(test)]
@@ -346,7 +369,9 @@ mod tests {
 
     fn run(filter: &str, input: &str) -> Result<Vec<String>, String> {
         let input = jaq_json::read::parse_single(input.as_bytes()).expect("valid JSON");
-        let outputs = Filter::compile(filter)?.all(input)?;
+        let outputs = Filter::compile(filter)
+            .map_err(|wrong| wrong.message)?
+            .all(input)?;
         Ok(outputs.iter().map(Val::to_string).collect())
     }
 
@@ -364,54 +389,108 @@ mod tests {
     }
 
     #[test]
-    fn filters_of_a_dialect_share_its_definitions_and_see_what_was_asked() {
-        let prelude =
-            Prelude::new("def twice: . * 2;\ndef of_page: twice + $cursor.page;").expect("good");
-        let filter = prelude.filter("of_page, $params.tags").expect("compiles");
-        let params = val_of(&serde_json::json!({"tags": "heath"}));
-        let cursor = serde_json::json!({"page": 3});
-        let globals = Globals::new(params, cursor.as_object().expect("an object"));
-        let outputs = filter.all_of(Val::from(20_isize), &globals).expect("runs");
-        let outputs: Vec<_> = outputs.iter().map(Val::to_string).collect();
-        assert_eq!(outputs, ["43", "\"heath\""]);
-        assert!(Filter::compile("twice").is_err() && Filter::compile("$params").is_err());
-        assert!(Arc::ptr_eq(
-            &prelude.filter(".a").expect("compiles").0,
-            &prelude.filter(".a").expect("compiles").0
-        ));
-    }
-
-    #[test]
-    fn a_misspelt_variable_or_definition_is_named() {
-        let prelude = Prelude::new("def list: .[];").expect("good");
-        for (text, word) in [
-            ("$param.id", "$param"),
-            ("$typo", "$typo"),
-            ("lists", "lists"),
-        ] {
-            let error = prelude.filter(text).expect_err(text);
-            assert!(error.contains(&format!("`{word}`")), "{error}");
-        }
-        let error = |defs| Prelude::new(defs).err().expect("broken");
-        assert!(error("def a: $typo;").contains("$typo"));
-        assert!(error("def a: b;").contains("`b`"));
-        assert!(error("def a: 1;\ndef b: ];").contains("line 2"));
-    }
-
-    #[test]
     fn a_broken_filter_says_where() {
-        let error = Filter::compile(".a | ]").expect_err("broken");
-        assert!(error.contains("`]`"), "{error}");
-        let error = Filter::compile(".a | tonumbr").expect_err("unknown");
-        assert!(error.contains("tonumbr"), "{error}");
+        for (filter, words, at) in [
+            (".a | ]", "`]`", 5..6),
+            (".a | tonumbr", "tonumbr", 5..12),
+            ("[.a", "closing bracket", 3..3),
+            (".a |\n  {b c}", "line 2", 10..11),
+        ] {
+            let wrong = Filter::compile(filter).expect_err(filter);
+            assert!(wrong.message.contains(words), "{filter}: {wrong:?}");
+            assert_eq!(wrong.at, Some(at), "{filter}: {wrong:?}");
+        }
     }
 
     #[test]
-    fn an_endless_filter_stops() {
-        let error = run("repeat(1)", "null").expect_err("endless");
-        assert!(
-            error.contains("outputs") || error.contains("done"),
-            "{error}"
+    fn a_filter_without_an_end_is_stopped() {
+        for filter in [
+            "repeat(1)",
+            "[repeat(1)]",
+            "last(repeat(1))",
+            "def f: f; f",
+            "def f: .+1 | f; f",
+            "def f: def g: f; g; f",
+            "def f(g): g | f(g); f(.)",
+            "def f: [f]; f",
+            "def f: {a: f}; f",
+            "def f: 1 + f; f",
+            "def f: f + 1; f",
+            "def f: (f | .), 1; [f]",
+            "def f: try f catch f; f",
+            "\"\\(def f: \"\\(f)\"; f)\"",
+            "reduce (def f: f; f) as $x (0; 1)",
+            "if (def f: [f] | true; f) then 1 else 2 end",
+            "path(def f: .a | f; f)",
+            "(def f: . | f; f) |= 1",
+            "[range(0; 1; 0)]",
+            "last(range(1e15))",
+            "def f(g): def h(k): f(k); g | h(g); f(.)",
+            "def f($x; g): f($x + 1; g | g); f(1; .)",
+            "def f(g): f(g | .); f(.)",
+            "def f: reduce f as $x (0; 1); f",
+            "def f: f as [$x] | 1; f",
+            "def f: label $out | f | break $out; f",
+            "def f: .[f]; f",
+            "def f: -f; f",
+            "until(false; .)",
+            "[while(true; 1)]",
+            "[recurse(.)]",
+            "larder_filter",
+        ] {
+            let few = Watch::of(5_000);
+            let compiled = Filter::compile(filter).expect(filter);
+            let error = compiled
+                .all_watched(Val::Null, &Globals::none(), &few)
+                .err();
+            let error = error.unwrap_or_else(|| panic!("`{filter}` had an end"));
+            let known = ["outputs", "done after", "too deep"];
+            assert!(
+                known.iter().any(|word| error.contains(word)),
+                "{filter}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_filter_that_takes_many_steps_to_its_end_is_let_be() {
+        for (filter, output) in [
+            ("[limit(50000; repeat(1))] | length", "50000"),
+            ("[range(50000)] | length", "50000"),
+            ("last(range(0; 50000))", "49999"),
+            ("[0 | while(. < 20000; . + 1)] | length", "20000"),
+            ("0 | until(. == 20000; . + 1)", "20000"),
+            ("def f: if . > 0 then . - 1 | f else . end; 20000 | f", "0"),
+            (
+                "def f: if . > 0 then [. - 1 | f] else . end; 30 | f | tojson | length",
+                "61",
+            ),
+            ("def f(g): g; f(f(f(1)))", "1"),
+            ("[range(3; 0; -1)]", "[3,2,1]"),
+            ("[range(0, 1; 3, 4)]", "[0,1,2,0,1,2,3,1,2,1,2,3]"),
+            ("[.[]?, (.. | numbers)] | length", "0"),
+        ] {
+            assert_eq!(
+                run(filter, "null").as_deref(),
+                Ok(&[output.to_owned()][..]),
+                "{filter}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_keys_that_a_filter_writes_are_found() {
+        let keys = |text| {
+            Filter::compile(text)
+                .expect(text)
+                .keys_written()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            keys(".id | {before: ., \"after\" : 1}"),
+            ["before", "after"]
         );
+        assert_eq!(keys(".a[1:2] | .b"), ["1"]);
+        assert!(keys(".next").is_empty());
     }
 }

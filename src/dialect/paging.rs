@@ -166,6 +166,11 @@ impl Paging {
         }
     }
 
+    /// Whether nothing but `next` says how a walk goes on.
+    pub fn needs_next(&self) -> bool {
+        matches!(self.by, By::Cursor | By::Keyset)
+    }
+
     /// Where a walk begins.
     pub fn start(&self) -> Position {
         let mut cursor = Cursor::new();

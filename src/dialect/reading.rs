@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::{
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
-    filter::{Filter, Prelude},
+    filter::Filter,
     matching::Match,
     paging::{By, Paging},
     params::Param,
+    prelude::Prelude,
     request::Template,
 };
-use crate::config::reader::{Node, Table};
+use crate::config::reader::{Misplaced, Node, Table, suggest};
 
 /// What the endpoints of one file share.
 pub(super) struct Reading<'a> {
@@ -24,7 +25,7 @@ pub(super) struct Reading<'a> {
 impl Reading<'_> {
     pub(super) fn filter(&self, node: &Node<'_>) -> Option<Filter> {
         match self.prelude {
-            Some(prelude) => node.parsed(|text| prelude.filter(text)),
+            Some(prelude) => node.parsed_inside(|text| prelude.filter(text)),
             None => Filter::compile(node.text()?).ok(),
         }
     }
@@ -38,9 +39,10 @@ impl Reading<'_> {
         let about = text(&table, "about");
         let params = self.params(&table);
         let repeated = repeated(&table);
-        let template = table
-            .need("get")
-            .and_then(|node| node.parsed(|path| Template::compile(path, repeated)));
+        let get = table.need("get");
+        let template = get
+            .as_ref()
+            .and_then(|node| node.parsed_inside(|path| Template::compile(path, repeated)));
         let optional = |key| table.get(key).and_then(|n: Node<'_>| self.filter(&n));
         let (vars, check) = (optional("vars"), optional("check"));
         let (next, total) = (optional("next"), optional("total"));
@@ -51,20 +53,14 @@ impl Reading<'_> {
             None => self.error.clone(),
         };
         let pagings = pagings(&table, kind, next.is_some(), self);
-        if let (Some(template), false) = (&template, vars.is_some()) {
-            let own = ["limit", "page", "offset"];
-            for variable in template.variables() {
-                if !params.contains_key(&variable)
-                    && !own.contains(&variable.as_str())
-                    && next.is_none()
-                {
-                    let known = params.keys().map(String::as_str).chain(own);
-                    let hint = crate::config::reader::suggest(&variable, known);
-                    table.error(format!(
-                        "nothing gives the template's variable `{variable}`{hint}"
-                    ));
-                }
+        if let (Some(get), Some(template), None) = (&get, &template, &vars) {
+            // Without a `next` that must be there, nobody knows what it would give.
+            if next.is_none() && !pagings.iter().any(Paging::needs_next) {
+                check_variables(get, template, &params);
             }
+            let filters = [&each, &item, &next, &total, &check].into_iter().flatten();
+            let filters = filters.chain(pagings.iter().filter_map(|paging| paging.when.as_ref()));
+            check_params(&table, template, &params, &filters.collect::<Vec<_>>());
         }
         let enters_top = table.get("enters").is_some_and(|node| {
             let word = node.text();
@@ -73,7 +69,7 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
-        let missing = table.get("missing").and_then(|n| n.text());
+        let missing = table.get("missing").and_then(|n| n.parsed(path_below));
         let matches = matches(&table, kind, &params);
         let roles = table
             .get("roles")
@@ -89,7 +85,7 @@ impl Reading<'_> {
             follows: with.keys().cloned().collect(),
             roles: roles.into_iter().map(str::to_owned).collect(),
             enters_top,
-            missing: missing.map(str::to_owned),
+            missing,
             matches,
             template: template?,
             vars,
@@ -141,6 +137,60 @@ fn matches(table: &Table<'_>, kind: EndpointKind, params: &BTreeMap<String, Para
     };
     let read = |node| Match::read(node, params);
     nodes.iter().filter_map(read).collect()
+}
+
+/// A path below a site's address.
+fn path_below(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` must begin with `/`"))
+    }
+}
+
+/// Every variable of a request must be a parameter, or be given by the paging.
+fn check_variables(get: &Node<'_>, template: &Template, params: &BTreeMap<String, Param>) {
+    const OWN: [&str; 3] = ["limit", "page", "offset"];
+    for variable in template.variables() {
+        if !params.contains_key(variable) && !OWN.contains(&variable.as_str()) {
+            let hint = suggest(variable, params.keys().map(String::as_str).chain(OWN));
+            get.error_inside(Misplaced {
+                message: format!("nothing gives the template's variable `{variable}`{hint}"),
+                at: template.place_of(variable),
+            });
+        }
+    }
+}
+
+/// A parameter that neither the request nor any filter knows is a slip of the pen.
+fn check_params(
+    table: &Table<'_>,
+    template: &Template,
+    params: &BTreeMap<String, Param>,
+    filters: &[&Filter],
+) {
+    let unused = |name: &str| {
+        !template.variables().contains(name) && !filters.iter().any(|f| f.text().contains(name))
+    };
+    for name in params.keys().filter(|name| unused(name)) {
+        let variables = template.variables().iter().map(String::as_str);
+        let message = format!(
+            "nothing asks for the parameter `{name}`{}",
+            suggest(name, variables)
+        );
+        let node = table.get("params").and_then(|node| {
+            let mut entries = node
+                .is_table()
+                .then(|| node.table())??
+                .entries()
+                .into_iter();
+            entries.find(|(key, _)| key == name).map(|(_, node)| node)
+        });
+        match node.or_else(|| table.get("params")) {
+            Some(node) => node.error(message),
+            None => table.error(message),
+        }
+    }
 }
 
 fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
@@ -245,7 +295,7 @@ fn paging(node: &Node<'_>, has_next: bool, reading: &Reading<'_>) -> Option<Pagi
         }),
         when: table.get("when").and_then(|n| reading.filter(&n)),
     };
-    if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {
+    if paging.needs_next() && !has_next {
         node.error("this paging needs the filter `next`");
     }
     if paging.overlap > 0 && by != Some(By::Offset) {

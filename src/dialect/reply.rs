@@ -2,17 +2,19 @@
 //!
 //! A filter that fails on one entry fails that entry, which keeps its raw text; never the page.
 
+use std::time::Duration;
+
 use jaq_json::Val;
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
     endpoint::{Endpoint, follow_params, globals},
-    filter::Globals,
     item::{Follow, Item},
     json,
     paging::{Cursor, Shown},
     params::Values,
+    prelude::Globals,
     request::variables_of,
 };
 use crate::class::Class;
@@ -53,6 +55,8 @@ pub struct ReplyError {
     pub class: Class,
     /// What the site said, or what is wrong.
     pub message: String,
+    /// How long the reply asks to wait.
+    pub wait: Option<Duration>,
 }
 
 impl ReplyError {
@@ -60,6 +64,7 @@ impl ReplyError {
         Self {
             class,
             message: message.into(),
+            wait: None,
         }
     }
 }
@@ -80,10 +85,12 @@ impl Endpoint {
         self.error_in(&value, &globals(params, cursor))
     }
 
+    /// What the filter `error` makes of a reply: nothing, null or false for none, else a text or
+    /// `{class, message, wait}`, with the wait in seconds.
     fn error_in(&self, value: &Val, globals: &Globals) -> Option<ReplyError> {
         let filter = self.reply.error.as_ref()?;
         let output = match filter.first_of(value.clone(), globals) {
-            Ok(output) => output.filter(|v| !matches!(v, Val::Null))?,
+            Ok(output) => output.filter(|v| !matches!(v, Val::Null | Val::Bool(false)))?,
             Err(message) => {
                 return Some(ReplyError::new(
                     Class::Dialect,
@@ -93,16 +100,21 @@ impl Endpoint {
         };
         let error: serde_json::Value = serde_json::from_str(&output.to_string()).ok()?;
         let word = |key| error.get(key).and_then(serde_json::Value::as_str);
-        let class = word("class")
-            .and_then(|w| w.parse().ok())
-            .unwrap_or(Class::Listing);
-        Some(ReplyError::new(
-            class,
-            format!(
-                "the site says: {}",
-                word("message").unwrap_or("an error without a text")
-            ),
-        ))
+        let message = error.as_str().or_else(|| word("message"));
+        let mut message = format!(
+            "the site says: {}",
+            message.unwrap_or("an error without a text")
+        );
+        let class = word("class").map_or(Ok(Class::Listing), str::parse);
+        if let Err(unknown) = &class {
+            message += &format!(" (the filter `error` gives an {unknown})");
+        }
+        let wait = error.get("wait").and_then(serde_json::Value::as_f64);
+        Some(ReplyError {
+            class: class.unwrap_or(Class::Listing),
+            message,
+            wait: wait.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        })
     }
 
     /// Reads a page. `with` names the follow-ups that the job wants, `params` and `cursor` are what was asked.
@@ -160,6 +172,7 @@ impl Endpoint {
                 .map(|v| variables_of(&v))
                 .transpose()
                 .map_err(listing)?;
+            self.check_cursor(shown.next.as_ref())?;
         } else {
             drop(value);
         }
@@ -181,6 +194,20 @@ impl Endpoint {
         })
     }
 
+    /// A cursor that the request does not carry would bring the same page for ever.
+    fn check_cursor(&self, cursor: Option<&Cursor>) -> Result<(), ReplyError> {
+        let asked = self.template.variables();
+        let lost = cursor
+            .into_iter()
+            .flat_map(Cursor::keys)
+            .find(|key| self.vars.is_none() && !asked.contains(*key));
+        lost.map_or(Ok(()), |key| {
+            let message =
+                format!("the filter `next` gives `{key}`, but no variable of `get` is called so");
+            Err(ReplyError::new(Class::Dialect, message))
+        })
+    }
+
     fn entry(&self, entry: Val, reading: &Reading<'_>) -> Entry {
         let raw = entry.to_string();
         match self.item(&entry, &raw, reading) {
@@ -194,6 +221,12 @@ impl Endpoint {
         let output = self.reply.item.first_of(entry.clone(), globals)?;
         let output = output.ok_or("the filter `item` gave nothing")?;
         let mut item = Item::read(&output.to_string(), reading.base)?;
+        if let Some(file) = item.files.iter().find(|f| !self.roles.contains(&f.role)) {
+            return Err(format!(
+                "a file has the role `{}`, which `roles` of the listing does not name",
+                file.role
+            ));
+        }
         for name in reading.with {
             let Some(follow) = self.with.get(name) else {
                 continue;

@@ -8,7 +8,7 @@ use std::{
 
 use reqwest::{
     Client, Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED, RETRY_AFTER},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED, RETRY_AFTER},
 };
 use tokio::{sync::Semaphore, time::timeout};
 use url::Url;
@@ -127,6 +127,7 @@ impl Http {
         let status = response.status().as_u16();
         let content_type = essence(&response);
         let retry_after = wait(&response);
+        let date = text(&response, DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
         let network = &self.inner.network;
         let limit = Limit::Key("max_page", network.max_page);
         let mut body = Body::new(response, asked, network.stall_timeout, limit);
@@ -148,6 +149,7 @@ impl Http {
             status,
             content_type,
             retry_after,
+            date,
             body: whole.into(),
             url: body.asked.url,
             large: large.map(Arc::new),

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, judge};
 use crate::{
     class::{Class, Remedy},
+    clock::Clock,
     config::{Job, Network},
     dialect::{Entry, Step},
     http::{Accept, Http},
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// What a walk would bring.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DryReport {
     /// Pages asked for.
     pub pages: u64,
@@ -29,6 +30,8 @@ pub struct DryReport {
     pub gone: u64,
     /// Entries that no filter could read.
     pub unreadable: u64,
+    /// What is wrong with the first of these.
+    pub unreadable_why: Option<String>,
     /// Files of the wanted roles.
     pub files: u64,
     /// Their bytes, as far as the site says.
@@ -46,6 +49,7 @@ pub async fn dry_run(
     network: &Network,
     http: &Http,
     pace: &Pace,
+    clock: &Clock,
     stop: &CancellationToken,
     progress: impl FnMut(&DryReport),
 ) -> Result<(DryReport, Vec<Failure>), Failure> {
@@ -56,6 +60,7 @@ pub async fn dry_run(
         network,
         http,
         host: pace.host(&key, job.site.api),
+        clock,
         stop,
         readers: Semaphore::new(1),
         roles: job
@@ -95,6 +100,7 @@ struct Dry<'a, P> {
     network: &'a Network,
     http: &'a Http,
     host: Arc<Host>,
+    clock: &'a Clock,
     stop: &'a CancellationToken,
     readers: Semaphore,
     roles: Vec<String>,
@@ -110,7 +116,7 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
         let (mut again, mut stale) = (false, 0);
         while again || seen.insert(page_key(&task)) {
             again = false;
-            let Some(out) = walk::outgoing(job, &job.listing, &task)? else {
+            let Some(out) = walk::outgoing(job, &job.listing, &task, self.clock.now())? else {
                 return Ok(Ended::Whole);
             };
             tokio::select! {
@@ -174,9 +180,13 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
 }
 
 fn count(roles: &[String], entry: &Entry, report: &mut DryReport) {
-    let Entry::Good(item) = entry else {
-        report.unreadable += 1;
-        return;
+    let item = match entry {
+        Entry::Good(item) => item,
+        Entry::Bad { message, .. } => {
+            report.unreadable += 1;
+            report.unreadable_why.get_or_insert_with(|| message.clone());
+            return;
+        }
     };
     report.items += 1;
     report.gone += u64::from(item.gone.is_some());

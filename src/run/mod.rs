@@ -21,7 +21,7 @@ pub use policy::{Failure, judge};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;
-pub use walks::{days_key, walks};
+pub use walks::{days_key, on_day, walks};
 
 use crate::{
     archive::Archive,
@@ -86,6 +86,8 @@ pub enum Ended {
     },
     /// Told to stop before the end.
     Stopped,
+    /// Forgotten meanwhile, as somebody asked.
+    Forgotten,
 }
 
 /// One job of a run.
@@ -369,10 +371,7 @@ impl Runner {
             tokio::task::spawn_blocking(move || Reader::open(&state?).ok()??.has_requests().ok())
                 .await;
         if asked.ok().flatten() == Some(true) {
-            self.context
-                .store
-                .write("do what was asked", take_requests)
-                .await?;
+            self.do_what_was_asked().await?;
             let jobs = self.claimable().0;
             let hosts = self
                 .context
@@ -387,6 +386,30 @@ impl Runner {
             self.wake_all();
         }
         Ok(())
+    }
+
+    /// Does what other processes have asked for, a part at a time: the work goes on meanwhile.
+    async fn do_what_was_asked(&self) -> Result<(), store::Error> {
+        loop {
+            let answered = self.context.store.take_requests().await?;
+            if answered.retried.ready > 0 {
+                let tasks = answered.retried.ready;
+                tracing::info!(tasks, "Put failed tasks back, as asked");
+            }
+            for name in &answered.added {
+                tracing::info!(job.name = %name, "Keeping the job `{name}`, as asked; the next run takes it");
+            }
+            for job in &answered.forgotten {
+                // What is under way for it is dropped when it ends: its claims are gone.
+                if let Some(active) = self.jobs.get(job).filter(|active| !active.is_over()) {
+                    tracing::info!(job.name = %active.job.name, "Forgetting the job `{}`, as asked", active.job.name);
+                    active.end(Ended::Forgotten);
+                }
+            }
+            if !answered.more {
+                return Ok(());
+            }
+        }
     }
 
     /// Keeps what hosts asked for, so that it outlives this process and `status` can show it.
@@ -556,11 +579,6 @@ fn holds(state: &std::path::Path) -> BTreeMap<HostKey, Millis> {
         .into_iter()
         .filter_map(held)
         .collect()
-}
-
-/// For any group: a closure here would look redundant, the method alone is tied to one lifetime.
-fn take_requests(group: &mut store::Group<'_>) -> Result<usize, store::Error> {
-    group.take_requests()
 }
 
 /// What the store must know of a job.

@@ -126,7 +126,8 @@ impl Group<'_> {
         };
         let news = task.at.news || unmet;
         let step = match step {
-            Step::Unless(begin) if news => Step::Next(begin),
+            // A day that is over stands still, and one that is not is walked again by the next run anyway.
+            Step::Unless(begin) if news && task.day.is_none() => Step::Next(begin),
             Step::Unless(_) => Step::End,
             Step::Next(at) if at.round == task.at.round => Step::Next(Position { news, ..at }),
             step => step,

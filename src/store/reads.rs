@@ -8,13 +8,17 @@ use std::{
 use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Error, RunCounts, Store, days, queue::LAST_PLACE, schema};
+use super::{
+    Error, RunCounts, Store,
+    days::{self, LAST_PLACE},
+    schema,
+};
 use crate::{archive::Digest, class::Class, clock::Millis};
 
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
-    db: Connection,
+    pub(super) db: Connection,
 }
 
 /// The whole archive in numbers.
@@ -39,6 +43,8 @@ pub struct JobRow {
     pub site: String,
     /// Its listing.
     pub listing: String,
+    /// Its parameters as canonical JSON.
+    pub params: String,
     /// Why it waits for a person.
     pub paused: Option<String>,
     /// What the site said then.
@@ -145,6 +151,10 @@ impl Reader {
         Ok(schema::open_reader(&path)?.map(|db| Self { db }))
     }
 
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
+    }
+
     /// The archive in numbers.
     ///
     /// # Errors
@@ -168,9 +178,9 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn jobs(&self) -> Result<Vec<JobRow>, Error> {
-        let mut select = self
-            .db
-            .prepare("SELECT id, name, site, listing, paused, message FROM jobs ORDER BY name")?;
+        let mut select = self.db.prepare(
+            "SELECT id, name, site, listing, paused, message, params FROM jobs ORDER BY name",
+        )?;
         let rows = select.query_map([], |row| {
             let job = JobRow {
                 name: row.get(1)?,
@@ -178,6 +188,7 @@ impl Reader {
                 listing: row.get(3)?,
                 paused: row.get(4)?,
                 message: row.get(5)?,
+                params: row.get(6)?,
                 last: None,
                 due: None,
                 failures: 0,
