@@ -202,6 +202,8 @@ pub struct Download {
     pub start: u64,
     /// The announced length of the whole file.
     pub length: Option<u64>,
+    /// Whether the reply says where it ends, by a length or by its framing; without, whatever cuts it looks like its end.
+    pub framed: bool,
     /// What a later request may use to go on with this very file; `None` when it cannot.
     pub validator: Option<Validator>,
     /// Such as `image/png`: lower case, without parameters.

@@ -390,6 +390,35 @@ fn fault_61_of_a_body_without_a_length_only_a_hash_tells_that_it_is_whole() {
 }
 
 #[test]
+fn fault_61_a_file_that_nothing_tells_the_length_of_is_marked() {
+    let world = World::new(Booru::builder().posts(2));
+    let [closed, chunked] = world.booru.ids()[..] else {
+        panic!("two posts")
+    };
+    hide_hashes(&world);
+    let bytes = jpeg(7, 3000);
+    let close = http("HTTP/1.1 200 OK\nConnection: close", &bytes);
+    world.booru.script(What::File(closed), vec![close]);
+    let chunk = [&b"bb8\r\n"[..], &jpeg(8, 3000), b"\r\n0\r\n\r\n"].concat();
+    let chunk = http("HTTP/1.1 200 OK\nTransfer-Encoding: chunked", &chunk);
+    world.booru.script(What::File(chunked), vec![chunk]);
+    world.run(0);
+    assert_eq!(met(&world.booru.files()), ["Raw"; 2]);
+    let posts = world.posts();
+    let marked = |id| posts[id]["files"][0]["unverified_length"] == true;
+    assert!(marked(&closed) && !marked(&chunked), "{posts:?}");
+    assert!(
+        posts[&chunked]["files"][0]
+            .get("unverified_length")
+            .is_none()
+    );
+    world
+        .larder(&["show", &format!("127.0.0.1/post/{closed}")])
+        .expect(0)
+        .says("it may have been cut");
+}
+
+#[test]
 fn fault_62_a_page_in_place_of_a_picture_is_never_kept_and_a_login_form_is_named() {
     let form = r#"<!DOCTYPE html><form><input type="password" name="p"></form>"#;
     let challenge = "<html><title>Just a moment...</title></html>";
