@@ -415,3 +415,6 @@ fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet
     let follow = follow.collect();
     commit.items.push((*item, follow));
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,9 @@ mod record;
 mod records;
 mod verify;
 
+#[cfg(test)]
+mod fuzz_tests;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -21,6 +21,9 @@ mod reply;
 mod request;
 mod watch;
 
+#[cfg(test)]
+mod fuzz_tests;
+
 pub use catalog::Catalog;
 pub use dates::{Dates, MOST_DAYS};
 pub use definition::{Dialect, Preset, PresetLimits};
