@@ -206,7 +206,7 @@ fn a_dialect_of_ones_own_says_which_addresses_it_has() {
         "{yesterday}"
     );
     let sites = shell.larder(&["sites", "mock"]).ends(0).out;
-    assert!(sites.contains("web addresses  /pool/show/{id}"), "{sites}");
+    assert!(sites.contains("address        /pool/show/{id}"), "{sites}");
     for (rest, why) in [
         (
             "/pool/show/x",
