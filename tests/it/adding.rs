@@ -200,7 +200,9 @@ fn a_dialect_of_ones_own_says_which_addresses_it_has() {
         ("/pool/show.json?id=7", "/post.json?day=2024-11-05")
     );
     // The word is kept in the job, and becomes the day of the run in what is asked.
-    let asked_day = yesterday.strip_prefix("/post.json?day=").unwrap_or_default();
+    let asked_day = yesterday
+        .strip_prefix("/post.json?day=")
+        .unwrap_or_default();
     assert!(
         asked_day.parse::<jiff::civil::Date>().is_ok(),
         "{yesterday}"
