@@ -326,6 +326,7 @@ async fn commit(
             .clone()
             .unwrap_or_else(|| endpoint.roles.iter().take(1).cloned().collect()),
         items: Vec::new(),
+        immutable: endpoint.immutable,
         refused: BTreeSet::new(),
         bad: Vec::new(),
         filtered: page.as_ref().map_or(0, |page| page.filtered),

@@ -41,6 +41,8 @@ pub struct Endpoint {
     pub roles: Vec<String>,
     /// Whether new members appear first.
     pub enters_top: bool,
+    /// Whether the address of a file always means the same bytes.
+    pub immutable: bool,
     /// Where the site leads whoever asks for what is not there: a path below its address.
     pub missing: Option<String>,
     pub(super) matches: Vec<Match>,

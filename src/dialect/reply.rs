@@ -19,6 +19,9 @@ use super::{
 };
 use crate::class::Class;
 
+/// Entries of one page: every one of them is an item in memory until the page is stored.
+const MOST_ENTRIES: usize = 30_000;
+
 /// What a page showed.
 #[derive(Debug)]
 pub struct Page {
@@ -147,6 +150,9 @@ impl Endpoint {
             .each
             .all_of(value.clone(), &globals)
             .map_err(|error| listing(format!("not a page of `{}`: {error}", self.name)))?;
+        if entries.len() > MOST_ENTRIES {
+            return Err(listing(format!("more than {MOST_ENTRIES} entries")));
+        }
         let mut shown = Shown {
             count: entries.len(),
             ..Shown::default()

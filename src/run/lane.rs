@@ -275,8 +275,10 @@ async fn perform(
         Work::File(file) => match fetch(context, &host, job, lease, file, asked).await {
             Ok(Fetched::Cut) => runner.put_back(lease).await,
             Ok(fetched) => {
-                if fetched == Fetched::Asked {
-                    host.served();
+                match fetched {
+                    Fetched::Asked => host.served(),
+                    Fetched::Unchanged => host.ok(),
+                    Fetched::Held | Fetched::Cut => {}
                 }
                 runner.check_limits(&active, false).await
             }

@@ -117,13 +117,14 @@ fn hold(failure: &Failure, is_page: bool, network: &Network, host: &Host) -> Opt
     if failure.unreached {
         return host.unreached(backoff).then_some(true);
     }
+    let throttles = failure.class.remedy() == Remedy::Deferred;
     if let Some(wait) = failure.retry_after {
         host.hold(wait, HoldReason::RetryAfter, status);
-    } else if failure.slow_down {
-        host.throttled(backoff, status);
-    } else if failure.class.remedy() == Remedy::Deferred {
-        // Such as a code in a reply with status 200.
+    } else if throttles && status.is_some_and(|status| (200..300).contains(&status)) {
+        // A code in a reply that looks like a good one: such a site means it.
         host.throttled_in_words(backoff, status);
+    } else if throttles || failure.slow_down {
+        host.throttled(backoff, status);
     } else if status == Some(403) && !is_page {
         return Some(host.refused(backoff));
     } else {

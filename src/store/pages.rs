@@ -25,6 +25,8 @@ pub struct PageCommit {
     pub roles: Vec<String>,
     /// Its items, with the pages that complete each.
     pub items: Vec<(Item, Vec<PageTask>)>,
+    /// Whether the address of a file always means the same bytes.
+    pub immutable: bool,
     /// `host:port` of hosts that files may not come from.
     pub refused: std::collections::BTreeSet<String>,
     /// Entries that no filter could read, as (raw JSON, message).
@@ -69,6 +71,7 @@ impl Group<'_> {
             host,
             roles,
             items,
+            immutable,
             refused,
             bad,
             filtered,
@@ -83,6 +86,7 @@ impl Group<'_> {
         let (mut shown, mut new) = (0, 0);
         let known = self.changes.items;
         for (item, follow) in items {
+            self.rechecks = !immutable;
             let follow: Vec<_> = follow
                 .into_iter()
                 .map(|page| (page, host.clone()))

@@ -82,8 +82,19 @@ pub struct FileTask {
     pub named: Option<String>,
     /// An object of this name that came meanwhile: no request is needed.
     pub held: Option<Digest>,
+    /// What is held of it, and whether that has changed is what is asked.
+    pub old: Option<Old>,
     /// The item's normal form while it is a draft, for what the listing promised about the file.
     pub draft: Option<String>,
+}
+
+/// Bytes that are held under an address, and what the site said of them.
+#[derive(Debug, Clone)]
+pub struct Old {
+    /// As it was sent.
+    pub etag: Option<String>,
+    /// As it was sent.
+    pub modified: Option<String>,
 }
 
 /// What to claim.
@@ -200,7 +211,8 @@ impl Group<'_> {
             ""
         };
         let sql = format!(
-            "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft
+            "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft,
+                    f.object IS NOT NULL, f.etag, f.modified
              FROM tasks t
              LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
              LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
@@ -238,6 +250,16 @@ impl Group<'_> {
                         .transpose()?
                         .flatten(),
                     named: md5.map(hex::encode),
+                    old: row
+                        .get::<_, Option<bool>>(11)?
+                        .filter(|held| *held)
+                        .map(|_| {
+                            Ok::<_, rusqlite::Error>(Old {
+                                etag: row.get(12)?,
+                                modified: row.get(13)?,
+                            })
+                        })
+                        .transpose()?,
                     draft: row.get(10)?,
                 })
             };

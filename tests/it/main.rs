@@ -17,6 +17,7 @@ mod listings;
 mod members;
 mod operations;
 mod pages;
+mod rechecks;
 mod recorded;
 mod shell;
 mod site;
