@@ -200,8 +200,6 @@ pub async fn read(
         let mut page = page.map_err(|error| Failure {
             status: Some(reply.status),
             retry_after: error.wait.or(reply.retry_after),
-            // Whatever the status: a host that throttles wants to be left alone.
-            slow_down: error.class == Class::RateLimited,
             ..Failure::new(error.class, error.message)
         })?;
         if task.depth == 0

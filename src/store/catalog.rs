@@ -147,7 +147,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             return Ok(new);
         }
         if item.stub && row.rev > 0 {
-            return meet(group, lease, row.id, &item, follow, first).map(|()| new);
+            return meet(group, lease, &row, &item, follow, first).map(|()| new);
         }
         return gather(group, lease, &row, site, item, follow, first).map(|()| new);
     };
@@ -167,19 +167,23 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
 fn meet(
     group: &mut Group<'_>,
     lease: &Lease,
-    id: i64,
+    row: &Row,
     item: &Item,
     follow: &[(PageTask, String)],
     first: bool,
 ) -> Result<(), Error> {
-    queue_needs(group, lease, id, item, follow)?;
+    queue_needs(group, lease, row.id, item, follow)?;
     let waiting = "SELECT EXISTS (SELECT 1 FROM files WHERE item = ? AND state = 'waiting')";
     if group
         .db
         .prepare_cached(waiting)?
-        .query_row([id], |row| row.get(0))?
+        .query_row([row.id], |waits| waits.get(0))?
     {
-        return keep_draft(group, id, item);
+        // What was kept while a file was missing says more than the stub: the record to come is made of that.
+        return match row.draft {
+            Some(_) => Ok(()),
+            None => keep_draft(group, row.id, item),
+        };
     }
     group.changes.run(lease.run).unchanged += i64::from(first);
     Ok(())

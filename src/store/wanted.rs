@@ -18,6 +18,9 @@ use crate::{
 /// Runs that give a file up for a lasting reason before walks leave it alone.
 const LASTING_ROUNDS: i64 = 2;
 
+/// A file's row: state, address, the hash that names it, and whether a validator of it is known.
+type Known = (String, Option<String>, Option<Vec<u8>>, bool);
+
 /// Makes sure that a file is held or in the queue. Returns whether the item must wait for it.
 pub(super) fn want(
     group: &mut Group<'_>,
@@ -28,7 +31,7 @@ pub(super) fn want(
 ) -> Result<bool, Error> {
     // Most sites name their files by MD5; the column of that name has whichever hash it is.
     let md5 = file.named();
-    let row: Option<(String, Option<String>, Option<Vec<u8>>, bool)> = group
+    let row: Option<Known> = group
         .db
         .prepare_cached(
             "SELECT state, url, md5, coalesce(etag, modified) IS NOT NULL FROM files WHERE item = ? AND role = ? AND idx = ?",

@@ -92,7 +92,7 @@ fn a_file_that_has_changed_under_its_address_is_a_new_revision_and_others_cost_n
     );
     let before = records
         .iter()
-        .find(|line| line["id"] == id.to_string())
+        .find(|line| line["id"].as_str() == Some(id.to_string().as_str()))
         .unwrap();
     assert_ne!(
         before["files"][0]["sha256"],
@@ -162,7 +162,7 @@ fn a_site_that_knows_of_no_conditions_is_asked_for_no_file_twice() {
     let known = site.files().iter().find_map(|request| {
         let truth = site.truth();
         let truth = truth.iter().find(|truth| truth.id == same).unwrap();
-        (request.md5() == Some(&truth.md5)).then(|| truth.bytes.len())
+        (request.md5() == Some(&truth.md5)).then_some(truth.bytes.len())
     });
     let etag = format!("\"{:x}-{:x}\"", 1_700_000_000, known.unwrap());
     site.script(

@@ -66,7 +66,7 @@ fn fault_08_hostile_replies_to_sixteen_workers_at_once_cost_little_memory() {
     .expect("ours");
     for id in world.booru.ids() {
         world.booru.edit(id, |post| {
-            (post.last_commented_at, post.last_noted_at) = (1, 1)
+            (post.last_commented_at, post.last_noted_at) = (1, 1);
         });
     }
     hide_hashes(&world);
