@@ -74,7 +74,7 @@ impl Session {
                 "Removed downloads that an earlier larder had begun"
             );
         }
-        let archive = Arc::new(archive);
+        let archive = Arc::new(archive.sealing_at(config.archive.segment));
         let store = Store::open(state, archive.clone(), clock)?;
         Ok(Self {
             archive,

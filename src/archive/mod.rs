@@ -5,9 +5,12 @@
 
 mod digest;
 mod lock;
+mod log;
 mod objects;
 mod record;
 mod records;
+mod seal;
+mod segments;
 mod verify;
 
 use std::{
@@ -17,9 +20,11 @@ use std::{
 
 pub use digest::{Digest, NotADigest};
 pub use lock::{Holder, Lock};
+pub use log::{Layout, LogReader, Met, each_line, layout};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
 pub use record::{FileState, Record, record_digest};
-pub use records::{Line, RecordLog, read_line};
+pub use records::{Line, RecordLog};
+pub use segments::Segment;
 pub use verify::{Damage, Verified, verify};
 
 use crate::config::MinFree;
@@ -76,11 +81,15 @@ struct Identity {
 /// The format of the folder.
 const FORMAT: u32 = 1;
 
+/// `current.jsonl` is sealed when it is this long, unless the configuration says otherwise.
+pub const SEAL_AT: u64 = 64 << 20;
+
 /// One archive.
 #[derive(Debug)]
 pub struct Archive {
     root: PathBuf,
     id: String,
+    seal_at: u64,
     /// The objects.
     pub objects: Objects,
 }
@@ -131,7 +140,17 @@ impl Archive {
             root: root.to_owned(),
             objects: Objects::new(root),
             id: identity.id,
+            seal_at: SEAL_AT,
         })
+    }
+
+    /// Seals `current.jsonl` when it is this long.
+    #[must_use]
+    pub fn sealing_at(self, bytes: u64) -> Self {
+        Self {
+            seal_at: bytes,
+            ..self
+        }
     }
 
     /// Whether an archive is at `root`.

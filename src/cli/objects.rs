@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Unknown, Usage, exit, load, print, print_json, reader};
 use crate::{
-    archive::{Archive, Damage, Digest, verify},
+    archive::{Archive, Damage, Digest, Segment, verify},
     config::Config,
     text::{bytes, count},
 };
@@ -111,7 +111,11 @@ impl Verify {
         bar.finish_and_clear();
         let mut damage: Vec<_> = result.damage.iter().map(describe).collect();
         let log = archive.log_path();
-        let length = fs::metadata(&log).map_or(0, |meta| meta.len());
+        let sealed = reader(&config)?
+            .map(|reader| reader.segments())
+            .transpose()?;
+        let sealed = sealed.unwrap_or_default().last().map_or(0, Segment::end);
+        let length = sealed + fs::metadata(&log).map_or(0, |meta| meta.len());
         match reader(&config)?
             .map(|reader| reader.log_bytes())
             .transpose()?

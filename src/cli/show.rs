@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{Unknown, Usage, exit, load, print, print_json, reader};
 use crate::{
-    archive::{Archive, Line, read_line},
+    archive::Archive,
     config::Config,
     text::{bytes, one_line},
 };
@@ -34,19 +34,17 @@ impl Show {
             ))
             .into());
         }
-        let row = reader(&config)?
-            .map(|reader| reader.item(&site, &kind, &id))
-            .transpose()?
-            .flatten();
-        let row = row.ok_or_else(|| Unknown(format!("{name} is not in the archive")))?;
-        let Some(offset) = row.place else {
+        let unknown = || Unknown(format!("{name} is not in the archive"));
+        let reader = reader(&config)?.ok_or_else(unknown)?;
+        let row = reader.item(&site, &kind, &id)?.ok_or_else(unknown)?;
+        let Some(place) = row.place else {
             return Err(Unknown(format!(
                 "{name} is known, but its files are still under way"
             ))
             .into());
         };
         let archive = Archive::open(&config.archive.path, &[])?;
-        let line = read_line(&archive.log_path(), Line { offset })?;
+        let line = reader.line(&mut reader.log(&archive)?, place)?;
         let mut record: Value = serde_json::from_str(&line)
             .with_context(|| format!("the record of {name} is damaged"))?;
         if self.json {

@@ -12,6 +12,7 @@ mod reads;
 mod requests;
 mod runs;
 mod schema;
+mod segments;
 mod wanted;
 mod writer;
 

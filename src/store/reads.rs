@@ -10,7 +10,7 @@ use crate::{archive::Digest, class::Class, clock::Millis};
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
-    db: Connection,
+    pub(super) db: Connection,
 }
 
 /// The whole archive in numbers.

@@ -6,7 +6,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Error;
 
-const FILES: [&str; 1] = [include_str!("schema/0001.sql")];
+const FILES: [&str; 2] = [
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+];
 /// `LARD`, so that `file` and people know whose database it is.
 const APPLICATION_ID: i64 = 0x4c41_5244;
 /// The WAL-reset corruption bug was fixed in this SQLite (sqlite.org, release 3.51.3).

@@ -11,6 +11,7 @@ mod fetching;
 mod filters;
 mod pages;
 mod recorded;
+mod sealing;
 mod shell;
 mod site;
 mod snapshots;
