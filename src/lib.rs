@@ -25,4 +25,5 @@ pub mod session;
 pub mod status;
 pub mod store;
 pub mod text;
+pub mod upkeep;
 pub mod walk;

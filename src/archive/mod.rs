@@ -4,6 +4,9 @@
 //! bytes match its name; it is written to `staging/`, checked, synced and only then renamed.
 
 mod digest;
+mod hash;
+mod held;
+mod line;
 mod lock;
 mod log;
 mod objects;
@@ -19,13 +22,15 @@ use std::{
 };
 
 pub use digest::{Digest, NotADigest};
+pub use hash::Hasher;
+pub use line::{LogLine, check_lines};
 pub use lock::{Holder, Lock};
 pub use log::{Layout, LogReader, Met, each_line, layout};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
 pub use record::{FileState, Record, record_digest};
 pub use records::{Line, RecordLog};
 pub use segments::Segment;
-pub use verify::{Damage, Verified, verify};
+pub use verify::{Damage, Kind, Orphan, Shard, check_segments, check_shard, strangers};
 
 use crate::config::MinFree;
 
@@ -230,8 +235,17 @@ impl Archive {
     /// Removes what an earlier larder left in `staging/`. Call only with the lock held. Returns how many files.
     ///
     /// # Errors
-    /// When the folder cannot be read or a file not be removed.
+    /// When the folder cannot be read or a file not be removed, or one of the archive's folders is a link to elsewhere.
     pub fn sweep_staging(&self) -> Result<usize, Error> {
+        for folder in ["objects", "records", "staging", "damaged"] {
+            let path = self.root.join(folder);
+            if fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_dir()) {
+                return Err(Error::Identity(format!(
+                    "{} is not a folder of its own: a link could lead anywhere; put the real folder in its place",
+                    path.display()
+                )));
+            }
+        }
         let folder = self.root.join("staging");
         fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
         let mut removed = 0;

@@ -11,6 +11,7 @@ mod run;
 mod show;
 mod sites;
 mod status;
+mod verify;
 
 use std::{
     io::{self, Write},
@@ -27,6 +28,7 @@ use crate::{
     config::{Config, Diagnostic, Job},
     session, store,
     text::one_line,
+    upkeep,
 };
 
 /// Exit codes of the contract.
@@ -111,8 +113,8 @@ enum Command {
     Cat(objects::Object),
     /// Where an object lies
     Path(objects::Object),
-    /// Re-hash every object and report what is damaged
-    Verify(objects::Verify),
+    /// Re-hash the archive and report what is damaged; re-fetch it
+    Verify(verify::Verify),
     /// Dialects and sites, their listings and parameters
     Sites(sites::Sites),
     /// Archive a small built-in sample site: the whole of larder in ten seconds, no account, no internet
@@ -182,7 +184,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Show(show) => show.run(config),
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
-        Command::Verify(verify) => verify.run(config),
+        Command::Verify(verify) => verify.run(config, cli.quiet),
         Command::Sites(sites) => sites.run(config),
         Command::Demo(demo) => demo.run(cli.quiet),
         Command::Completions { shell } => {
@@ -239,7 +241,9 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     };
     let of_store = |error: &store::Error| match error {
         store::Error::Archive(error) => of_archive(error),
-        store::Error::Newer { .. } | store::Error::Damaged(_) => Some(exit::CONFIG),
+        store::Error::Newer { .. } | store::Error::Older(_) | store::Error::Damaged(_) => {
+            Some(exit::CONFIG)
+        }
         // What was committed is safe; the next run goes on.
         store::Error::Database { .. } if error.is_damage() => Some(exit::CONFIG),
         store::Error::Database { .. } | store::Error::Stopped(_) => Some(exit::STOPPED),
@@ -248,6 +252,13 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return match error {
             session::Error::Archive(error) => of_archive(error),
             session::Error::Store(error) => of_store(error),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<upkeep::Error>() {
+        return match error {
+            upkeep::Error::Archive(error) => of_archive(error),
+            upkeep::Error::Store(error) => of_store(error),
+            upkeep::Error::Http(_) | upkeep::Error::Panicked(_) => None,
         };
     }
     let archive = error.downcast_ref::<archive::Error>().and_then(of_archive);

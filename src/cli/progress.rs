@@ -58,6 +58,12 @@ pub(super) fn bytes_bar(total: u64) -> ProgressBar {
     bars().add(ProgressBar::new(total).with_style(style.expect("the template is a constant")))
 }
 
+/// A bar of objects, for `verify --repair`.
+pub(super) fn objects_bar(total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} objects {eta}");
+    bars().add(ProgressBar::new(total).with_style(style.expect("the template is a constant")))
+}
+
 /// A spinner with a message, for walks whose length nobody knows.
 pub(super) fn pages_bar(name: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {prefix} {msg}")

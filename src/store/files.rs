@@ -62,12 +62,16 @@ impl Group<'_> {
             self.changes.objects += 1;
             self.changes.bytes += bytes;
         }
+        if file.bytes > 0 {
+            // Its bytes came, or were read again where they lay.
+            self.mended(&file.digest, None)?;
+        }
         let items = self.resolve(lease, file, md5.as_deref())?;
         self.db
             .prepare_cached("DELETE FROM tasks WHERE id = ?")?
             .execute([lease.task])?;
         let references = i64::try_from(items.len()).unwrap_or(i64::MAX);
-        let stored = i64::from(new > 0);
+        let stored = i64::from(new > 0 || file.put);
         self.changes.run(lease.run).add(&RunCounts {
             files_waiting: -1,
             stored,
@@ -146,7 +150,8 @@ pub(super) fn give_up_file(
     let mut items = vec![item];
     if let Some(md5) = &md5 {
         let mut same = group.db.prepare_cached(
-            "UPDATE files SET state = 'missing', class = ?1 WHERE md5 = ?2 AND state = 'waiting' AND url IS ?3 RETURNING item",
+            "UPDATE files SET state = CASE WHEN object IS NULL THEN 'missing' ELSE 'held' END, class = ?1
+             WHERE md5 = ?2 AND state = 'waiting' AND url IS ?3 RETURNING item",
         )?;
         for row in same.query_map(params![class.word(), md5, url], |row| row.get(0))? {
             items.push(row?);

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod counts;
+mod damage;
 mod files;
 mod pages;
 mod queue;
@@ -17,6 +18,7 @@ mod wanted;
 mod writer;
 
 pub use counts::RunCounts;
+pub use damage::{Checked, Damaged, Notes};
 pub use files::FileStored;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome};
 pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
@@ -29,7 +31,7 @@ pub use writer::{Group, Store};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// SQLite refused.
-    #[error("larder.db: could not {what}: {source}{}", if self.is_damage() { "; put it back from a backup" } else { "" })]
+    #[error("larder.db: could not {what}: {source}{}", if self.is_damage() { "; `larder rebuild` makes it anew from the archive" } else { "" })]
     Database {
         /// What was tried.
         what: &'static str,
@@ -49,8 +51,11 @@ pub enum Error {
         /// The newest known here.
         known: u32,
     },
+    /// The database was made by an older larder, and only a larder that writes may bring it up to date.
+    #[error("the database {path} is of an older larder; the next `larder run` brings it up to date", path = .0.display())]
+    Older(std::path::PathBuf),
     /// A row does not read as what it should be.
-    #[error("database: {0} is damaged; restore larder.db from a backup")]
+    #[error("larder.db: {0} is damaged; `larder rebuild` makes it anew from the archive")]
     Damaged(String),
     /// The writer has stopped after an earlier error.
     #[error("the database writer has stopped: {0}")]

@@ -1,9 +1,9 @@
 //! The queue: claim, renew, release, fail. A claim is a lease; a result is taken only with the lease's token.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Group, catalog, counts::RunCounts};
+use super::{Error, Group, catalog, counts::RunCounts, damage::held};
 use crate::{
     archive::Digest,
     class::Class,
@@ -221,7 +221,7 @@ impl Group<'_> {
                     url: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
                     held: md5
                         .as_deref()
-                        .map(|md5| held(self.db, md5))
+                        .map(|md5| held(self, md5))
                         .transpose()?
                         .flatten(),
                     md5: md5.map(hex::encode),
@@ -283,7 +283,7 @@ impl Group<'_> {
     /// # Errors
     /// When SQLite refuses.
     pub fn held(&self, md5: &str) -> Result<Option<Digest>, Error> {
-        hex::decode(md5).map_or(Ok(None), |md5| held(self.db, &md5))
+        hex::decode(md5).map_or(Ok(None), |md5| held(self, &md5))
     }
 
     /// Whether pages that complete items are in the queue of a job, or any of its pages is claimed.
@@ -409,11 +409,4 @@ impl Group<'_> {
         };
         super::files::give_up_file(self, lease, (item, &role, index), class)
     }
-}
-
-/// The object with this md5, if one is held.
-pub(super) fn held(db: &Connection, md5: &[u8]) -> Result<Option<Digest>, Error> {
-    // Uses objects_md5.
-    let mut select = db.prepare_cached("SELECT sha256 FROM objects WHERE md5 = ? LIMIT 1")?;
-    Ok(select.query_row([md5], |row| row.get(0)).optional()?)
 }

@@ -24,6 +24,8 @@ pub struct Totals {
     pub items: i64,
     /// Lines of the record log.
     pub records: i64,
+    /// Objects known to be damaged.
+    pub damaged: i64,
 }
 
 /// One job as the database knows it.
@@ -138,7 +140,13 @@ impl Reader {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(schema::open_reader(&path)?.map(|db| Self { db }))
+        let Some(db) = schema::open_reader(&path)? else {
+            return Ok(None);
+        };
+        if !schema::is_current(&db).map_err(Error::database("read its schema"))? {
+            return Err(Error::Older(path));
+        }
+        Ok(Some(Self { db }))
     }
 
     /// The archive in numbers.
@@ -152,11 +160,12 @@ impl Reader {
                 bytes: row.get(1)?,
                 items: row.get(2)?,
                 records: row.get(3)?,
+                damaged: row.get(4)?,
             })
         };
-        Ok(self
-            .db
-            .query_row("SELECT objects, bytes, items, records FROM totals", [], row)?)
+        let sql =
+            "SELECT objects, bytes, items, records, (SELECT count(*) FROM damage) FROM totals";
+        Ok(self.db.query_row(sql, [], row)?)
     }
 
     /// Every job, by name.
@@ -331,16 +340,13 @@ impl Reader {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Bytes of the record log that are committed.
-    ///
-    /// # Errors
-    /// When SQLite refuses.
-    pub fn log_bytes(&self) -> Result<u64, Error> {
-        let sql = "SELECT value FROM meta WHERE key = 'log_bytes'";
-        let text: Option<String> = self.db.query_row(sql, [], |row| row.get(0)).optional()?;
+    /// A number of `meta` about the record log.
+    pub(super) fn log_number(&self, key: &str) -> Result<u64, Error> {
+        let sql = "SELECT value FROM meta WHERE key = ?";
+        let text: Option<String> = self.db.query_row(sql, [key], |row| row.get(0)).optional()?;
         text.map_or(Ok(0), |text| {
             text.parse()
-                .map_err(|_| Error::Damaged("meta.log_bytes".to_owned()))
+                .map_err(|_| Error::Damaged(format!("meta.{key}")))
         })
     }
 

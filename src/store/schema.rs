@@ -66,6 +66,12 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a database has the schema of this larder, so that its rows may be written.
+pub(super) fn is_current(db: &Connection) -> rusqlite::Result<bool> {
+    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(found as usize == FILES.len())
+}
+
 /// Opens a connection that only reads, beside a writer or without one; `None` for a database that was only begun.
 pub(super) fn open_reader(path: &Path) -> Result<Option<Connection>, Error> {
     let what = Error::database("open it for reading");

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use rusqlite::{OptionalExtension, params};
 use url::Url;
 
-use super::{Error, Group, Lease, queue::held};
+use super::{Error, Group, Lease, damage::held};
 use crate::{
     class::Class,
     dialect::{FileRef, Item},
@@ -17,6 +17,15 @@ use crate::{
 
 /// Runs that give a file up for a lasting reason before walks leave it alone.
 const LASTING_ROUNDS: i64 = 2;
+
+/// What is known of a file.
+struct Known {
+    state: String,
+    url: Option<String>,
+    md5: Option<Vec<u8>>,
+    /// Its object is not on the disk as it should be.
+    damaged: bool,
+}
 
 /// Makes sure that a file is held or in the queue. Returns whether the item must wait for it.
 pub(super) fn want(
@@ -27,29 +36,38 @@ pub(super) fn want(
     file: &FileRef,
 ) -> Result<bool, Error> {
     let md5 = file.md5.as_ref().and_then(|md5| hex::decode(md5).ok());
-    let row: Option<(String, Option<String>, Option<Vec<u8>>)> = group
+    let row: Option<Known> = group
         .db
         .prepare_cached(
-            "SELECT state, url, md5 FROM files WHERE item = ? AND role = ? AND idx = ?",
+            "SELECT state, url, md5, EXISTS (SELECT 1 FROM damage d WHERE d.sha256 = object)
+             FROM files WHERE item = ? AND role = ? AND idx = ?",
         )?
         .query_row((id, &file.role, file.index), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok(Known {
+                state: row.get(0)?,
+                url: row.get(1)?,
+                md5: row.get(2)?,
+                damaged: row.get(3)?,
+            })
         })
         .optional()?;
-    if let Some((state, url, known)) = &row {
+    if let Some(known) = &row {
         // The md5 names the bytes; without one, the address has to.
         let same = if md5.is_some() {
-            *known == md5
+            known.md5 == md5
         } else {
-            *url == file.url
+            known.url == file.url
         };
-        match (state.as_str(), same) {
+        match (known.state.as_str(), same) {
+            ("held", true) if known.damaged && refusal(group, item, file).is_none() => {
+                return want_back(group, lease, id, file, md5.as_deref());
+            }
             ("held", true) => {
                 group.changes.run(lease.run).known += 1;
                 return Ok(false);
             }
             ("waiting", true) => {
-                if *url != file.url && file.url.is_some() {
+                if known.url != file.url && file.url.is_some() {
                     move_file(group, lease, id, file, md5.as_deref())?;
                 }
                 // An earlier run may have left it; then this run takes it over.
@@ -60,7 +78,7 @@ pub(super) fn want(
     }
     let held = md5
         .as_deref()
-        .map(|md5| held(group.db, md5))
+        .map(|md5| held(group, md5))
         .transpose()?
         .flatten();
     let gone = item.gone.is_some();
@@ -96,6 +114,23 @@ pub(super) fn want(
         }
         _ => adopt(group, lease, id, file, md5.as_deref()),
     }
+}
+
+/// Queues a file whose object is damaged. What is known of it stays: should it not come back, its item has not changed.
+fn want_back(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    file: &FileRef,
+    md5: Option<&[u8]>,
+) -> Result<bool, Error> {
+    group
+        .db
+        .prepare_cached(
+            "UPDATE files SET state = 'waiting', url = ?4 WHERE item = ?1 AND role = ?2 AND idx = ?3",
+        )?
+        .execute(params![id, file.role, file.index, file.url])?;
+    adopt(group, lease, id, file, md5)
 }
 
 /// The key of a file task: bytes that a site names by md5 are fetched once, whoever wants them.
@@ -153,7 +188,7 @@ fn adopt(
     if state != "failed" {
         return Ok(true);
     }
-    let sql = "UPDATE files SET state = 'missing', class = (SELECT class FROM tasks WHERE job = ?1 AND kind = 'file' AND key = ?2)
+    let sql = "UPDATE files SET state = CASE WHEN object IS NULL THEN 'missing' ELSE 'held' END, class = (SELECT class FROM tasks WHERE job = ?1 AND kind = 'file' AND key = ?2)
                WHERE item = ?3 AND role = ?4 AND idx = ?5";
     group
         .db

@@ -20,7 +20,7 @@ use super::{
     schema, segments,
 };
 use crate::{
-    archive::{Archive, RecordLog},
+    archive::{Archive, Objects, RecordLog},
     clock::{Clock, Millis},
 };
 
@@ -35,6 +35,7 @@ const QUEUE: usize = 1024;
 pub struct Group<'a> {
     pub(super) db: &'a Connection,
     pub(super) log: &'a mut RecordLog,
+    pub(super) objects: &'a Objects,
     /// Folders of objects whose names this group makes durable.
     pub(super) shards: &'a mut BTreeSet<u16>,
     pub(super) changes: Changes,
@@ -298,6 +299,7 @@ impl Writer {
             let mut group = Group {
                 db: &self.db,
                 log: &mut self.log,
+                objects: &self.archive.objects,
                 shards: &mut shards,
                 changes: Changes::default(),
                 refused: BTreeSet::new(),

@@ -4,6 +4,7 @@
 mod commands;
 mod contract_json;
 mod crash;
+mod damage;
 mod dialects;
 mod endings;
 mod examples;

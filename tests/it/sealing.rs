@@ -215,6 +215,11 @@ fn a_segment_that_is_gone_is_missed_at_the_next_start() {
     world.write(SMALL);
     world.run(0);
     fs::remove_file(&segments(&world)[2]).expect("a segment");
+    world
+        .larder(&["verify"])
+        .expect(1)
+        .says("segment")
+        .says("it is gone");
     world.run(78).says("records are missing");
     assert!(world.booru.files().len() == 60, "nothing was asked for");
 }

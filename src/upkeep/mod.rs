@@ -1,0 +1,33 @@
+//! Upkeep of an archive: what a person, or a timer, has done to it now and then.
+//!
+//! [`verify`](verify::verify) looks for damage and changes nothing in the archive; [`repair`](repair::repair) fetches what
+//! is damaged anew. All but `verify` need the lock, and each may be killed at any moment and called again.
+
+mod medic;
+pub mod repair;
+pub mod verify;
+
+use crate::{archive, store};
+
+/// Why upkeep could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] archive::Error),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// No request can be made at all.
+    #[error("{0}")]
+    Http(String),
+    /// Work off the async threads has ended in a panic.
+    #[error("part of the work panicked: {0}")]
+    Panicked(String),
+}
+
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Panicked(error.to_string())
+    }
+}
