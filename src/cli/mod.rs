@@ -7,6 +7,7 @@ mod failures;
 mod log;
 mod objects;
 mod progress;
+mod rebuild;
 mod run;
 mod show;
 mod sites;
@@ -115,6 +116,8 @@ enum Command {
     Path(objects::Object),
     /// Re-hash the archive and report what is damaged; re-fetch it
     Verify(verify::Verify),
+    /// Make the database anew from objects and records
+    Rebuild(rebuild::Rebuild),
     /// Dialects and sites, their listings and parameters
     Sites(sites::Sites),
     /// Archive a small built-in sample site: the whole of larder in ten seconds, no account, no internet
@@ -185,6 +188,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
         Command::Verify(verify) => verify.run(config, cli.quiet),
+        Command::Rebuild(rebuild) => rebuild.run(config),
         Command::Sites(sites) => sites.run(config),
         Command::Demo(demo) => demo.run(cli.quiet),
         Command::Completions { shell } => {
@@ -258,7 +262,7 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return match error {
             upkeep::Error::Archive(error) => of_archive(error),
             upkeep::Error::Store(error) => of_store(error),
-            upkeep::Error::Http(_) | upkeep::Error::Panicked(_) => None,
+            _ => None,
         };
     }
     let archive = error.downcast_ref::<archive::Error>().and_then(of_archive);

@@ -1,11 +1,14 @@
 //! Upkeep of an archive: what a person, or a timer, has done to it now and then.
 //!
 //! [`verify`](verify::verify) looks for damage and changes nothing in the archive; [`repair`](repair::repair) fetches what
-//! is damaged anew. All but `verify` need the lock, and each may be killed at any moment and called again.
+//! is damaged anew; [`rebuild`](rebuild::rebuild) makes the database again from objects and records alone. All but `verify` need the lock, and each may be killed at any moment and called again.
 
 mod medic;
+pub mod rebuild;
 pub mod repair;
 pub mod verify;
+
+use std::path::PathBuf;
 
 use crate::{archive, store};
 
@@ -18,6 +21,12 @@ pub enum Error {
     /// The database.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A rebuild that nobody needs.
+    #[error(
+        "{0} is whole: nothing was done. With `--force` it is made anew all the same; walk positions, run counts and \
+         failures are forgotten"
+    )]
+    Healthy(PathBuf),
     /// No request can be made at all.
     #[error("{0}")]
     Http(String),

@@ -11,6 +11,7 @@ mod examples;
 mod fetching;
 mod filters;
 mod pages;
+mod rebuild;
 mod recorded;
 mod sealing;
 mod shell;
