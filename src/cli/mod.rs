@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod failures;
+mod gc;
 mod log;
 mod objects;
 mod progress;
@@ -118,6 +119,8 @@ enum Command {
     Verify(verify::Verify),
     /// Make the database anew from objects and records
     Rebuild(rebuild::Rebuild),
+    /// Find what nothing refers to; remove it
+    Gc(gc::Gc),
     /// Dialects and sites, their listings and parameters
     Sites(sites::Sites),
     /// Archive a small built-in sample site: the whole of larder in ten seconds, no account, no internet
@@ -189,6 +192,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Path(object) => object.path(config),
         Command::Verify(verify) => verify.run(config, cli.quiet),
         Command::Rebuild(rebuild) => rebuild.run(config),
+        Command::Gc(gc) => gc.run(config),
         Command::Sites(sites) => sites.run(config),
         Command::Demo(demo) => demo.run(cli.quiet),
         Command::Completions { shell } => {

@@ -66,6 +66,7 @@ impl Group<'_> {
             // Its bytes came, or were read again where they lay.
             self.mended(&file.digest, None)?;
         }
+        self.revive(&file.digest)?;
         let items = self.resolve(lease, file, md5.as_deref())?;
         self.db
             .prepare_cached("DELETE FROM tasks WHERE id = ?")?

@@ -81,6 +81,9 @@ pub(super) fn want(
         .map(|md5| held(group, md5))
         .transpose()?
         .flatten();
+    if let Some(held) = &held {
+        group.revive(held)?;
+    }
     let gone = item.gone.is_some();
     let refusal = refusal(group, item, file);
     let state = match &refusal {

@@ -1,8 +1,10 @@
 //! Upkeep of an archive: what a person, or a timer, has done to it now and then.
 //!
 //! [`verify`](verify::verify) looks for damage and changes nothing in the archive; [`repair`](repair::repair) fetches what
-//! is damaged anew; [`rebuild`](rebuild::rebuild) makes the database again from objects and records alone. All but `verify` need the lock, and each may be killed at any moment and called again.
+//! is damaged anew; [`rebuild`](rebuild::rebuild) makes the database again from objects and records alone; [`gc`] removes
+//! what nothing refers to. All but `verify` need the lock, and each may be killed at any moment and called again.
 
+pub mod gc;
 mod medic;
 pub mod rebuild;
 pub mod repair;
@@ -27,6 +29,9 @@ pub enum Error {
          failures are forgotten"
     )]
     Healthy(PathBuf),
+    /// A collection that does not know well enough what refers to what.
+    #[error("nothing is removed: {0}")]
+    Unsure(String),
     /// No request can be made at all.
     #[error("{0}")]
     Http(String),

@@ -279,6 +279,7 @@ fn fault_32_files_of_others_are_reported_and_left_where_they_are() {
         assert_eq!(kinds(&found), [("foreign".to_owned(), 5)].into());
         assert_eq!(found["good"], 4);
     }
+    world.larder(&["gc", "--apply"]).expect(0);
     world.run(0);
     for name in &strange {
         assert_eq!(
@@ -390,7 +391,11 @@ fn a_repair_needs_the_archive_for_itself() {
     world.booru.script(What::Page, vec![wait]);
     let mut running = world.spawn(&["run"]);
     wait_for("the first page", LONG, || !world.booru.log().is_empty());
-    for command in [&["verify", "--repair"][..], &["rebuild"]] {
+    for command in [
+        &["verify", "--repair"][..],
+        &["gc", "--apply"],
+        &["rebuild"],
+    ] {
         world
             .larder(command)
             .expect(75)

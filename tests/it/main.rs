@@ -10,6 +10,7 @@ mod endings;
 mod examples;
 mod fetching;
 mod filters;
+mod gc;
 mod pages;
 mod rebuild;
 mod recorded;

@@ -103,6 +103,8 @@ fn fault_27_a_lost_database_is_refused_and_made_anew() {
     remove_database(&world);
     world.run(78).says("is gone").says("larder rebuild");
     world.larder(&["verify"]).expect(1).says("larder rebuild");
+    world.larder(&["gc"]).expect(1);
+    world.larder(&["gc", "--apply"]).expect(78);
     assert!(!world.archive("larder.db").exists() && world.booru.log().is_empty());
     world.larder(&["rebuild"]).expect(0).says("made anew");
     assert_eq!(known(&world), before);
@@ -191,6 +193,20 @@ fn fault_28_what_an_old_copy_of_the_database_does_not_know_is_taken_over() {
         "{}",
         out.text()
     );
+    // Old enough by themselves, they have been seen just now.
+    for path in files_below(&world.archive("objects")) {
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .expect("ours");
+        let file = File::options().write(true).open(&path).expect("an object");
+        file.set_modified(old).expect("set");
+    }
+    for _ in 0..2 {
+        world
+            .larder(&["gc", "--apply"])
+            .expect(0)
+            .says("0 objects removed");
+    }
     assert_eq!(world.objects().len(), 10);
     world
         .larder(&["verify", "--repair"])
@@ -200,6 +216,10 @@ fn fault_28_what_an_old_copy_of_the_database_does_not_know_is_taken_over() {
     world.run(0);
     assert!(world.booru.files().is_empty(), "every byte is held");
     world.holds_everything();
+    world
+        .larder(&["gc"])
+        .expect(0)
+        .says("Nothing is superfluous");
 }
 
 #[test]
