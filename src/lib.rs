@@ -11,12 +11,14 @@
 //! 5. When an item's last file is stored or has failed, its record is in the log; [`status`] reads the same tables.
 
 pub mod archive;
+pub mod by_hand;
 pub mod class;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dialect;
+pub mod doctor;
 pub mod fetch;
 pub mod http;
 pub mod pace;
@@ -26,4 +28,5 @@ pub mod status;
 pub mod store;
 pub mod text;
 pub mod upkeep;
+pub mod view;
 pub mod walk;

@@ -107,6 +107,7 @@ fn check_line(line: &[u8]) -> Result<u64, String> {
         files: Vec::new(),
         follow: Vec::new(),
         gone: None,
+        stub: false,
         stats: serde_json::Map::new(),
         raw: std::collections::BTreeMap::new(),
     };
@@ -143,6 +144,9 @@ pub struct LogLine<'a> {
     /// Of a membership.
     #[serde(default, borrow)]
     pub job: Option<Cow<'a, str>>,
+    /// Of a membership: only a follow-up showed the item.
+    #[serde(default)]
+    pub followed: bool,
     /// Of a record: its revision.
     #[serde(default)]
     pub rev: u32,

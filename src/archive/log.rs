@@ -1,16 +1,16 @@
-//! Reading the record log: sealed segments, then the file under way, as one row of lines.
+//! The record log as one row of lines: sealed segments, then the file under way.
 //!
-//! Every line has a place, its offset in the whole log, that sealing does not change. This is the one room that turns a
-//! place into text. What is damaged is an error for one line and a report for all lines, never a wrong line.
+//! Every line has a place, its offset in the whole log, that sealing does not change; [`Lines`](super::Lines) turns places
+//! into text. Here all lines are read in turn, and what is damaged is reported, never shown as a line.
 
 use std::{
     fs,
-    io::{self, BufRead, Read, Seek, SeekFrom},
+    io::{self, BufRead, Read},
     path::{Path, PathBuf},
 };
 
 use super::{
-    Archive, Digest, Error, Line, Segment,
+    Archive, Digest, Error, Segment,
     segments::{self, Opened},
 };
 
@@ -20,109 +20,6 @@ const LONGEST: u64 = 1 << 28;
 /// The end of the sealed part.
 pub(super) fn sealed_end(segments: &[Segment]) -> u64 {
     segments.last().map_or(0, Segment::end)
-}
-
-/// Reads single lines, wherever they lie. Lines in the order of their places cost each frame one decoding.
-#[derive(Debug)]
-pub struct LogReader {
-    records: PathBuf,
-    segments: Vec<Segment>,
-    segment: Option<(Digest, Opened)>,
-    /// The frame that was decoded last: its segment, its first byte there, its lines.
-    frame: Option<(Digest, u64, Vec<u8>)>,
-}
-
-impl LogReader {
-    /// A reader of the log of `archive` whose sealed part is `segments`, in order. Opens nothing yet.
-    pub fn new(archive: &Archive, segments: Vec<Segment>) -> Self {
-        Self {
-            records: archive.records(),
-            segments,
-            segment: None,
-            frame: None,
-        }
-    }
-
-    /// Where `current.jsonl` begins in the whole log.
-    pub fn base(&self) -> u64 {
-        sealed_end(&self.segments)
-    }
-
-    /// Takes over that more of the log has been sealed.
-    pub fn now_sealed(&mut self, segments: Vec<Segment>) {
-        self.segments = segments;
-    }
-
-    /// Reads the line at `line`, without its end.
-    ///
-    /// # Errors
-    /// When the log cannot be read there, or is damaged.
-    pub fn read(&mut self, line: Line) -> Result<String, Error> {
-        let after = self
-            .segments
-            .partition_point(|segment| segment.base <= line.offset);
-        let segment = after
-            .checked_sub(1)
-            .map(|nth| &self.segments[nth])
-            .filter(|segment| line.offset < segment.end());
-        let Some(segment) = segment.cloned() else {
-            return self.read_current(line.offset - self.base());
-        };
-        let path = self.records.join(segment.file_name());
-        let from = line.offset - segment.base;
-        if !self.frame.as_ref().is_some_and(|(name, start, lines)| {
-            *name == segment.digest && (*start..start + lines.len() as u64).contains(&from)
-        }) {
-            self.frame = Some(self.decode(&segment, from, &path)?);
-        }
-        let (_, start, lines) = self.frame.as_ref().expect("decoded above");
-        let lines = &lines[(from - start) as usize..];
-        let end = lines.iter().position(|byte| *byte == b'\n');
-        let text = end.and_then(|end| std::str::from_utf8(&lines[..end]).ok());
-        text.map(str::to_owned)
-            .ok_or_else(|| Error::io("read", path)(no_line()))
-    }
-
-    fn decode(
-        &mut self,
-        segment: &Segment,
-        from: u64,
-        path: &Path,
-    ) -> Result<(Digest, u64, Vec<u8>), Error> {
-        if self.segment.as_ref().map(|(name, _)| *name) != Some(segment.digest) {
-            self.segment = Some((segment.digest, Opened::new(path, Some(segment.bytes))?));
-        }
-        let (_, opened) = self.segment.as_ref().expect("opened above");
-        let frame = opened.frames.iter().find(|frame| frame.holds(from));
-        let frame = frame.ok_or_else(|| Error::io("read", path)(no_line()))?;
-        let lines = opened.read(frame).map_err(Error::io("read", path))?;
-        Ok((segment.digest, frame.from, lines))
-    }
-
-    fn read_current(&self, offset: u64) -> Result<String, Error> {
-        let path = self.records.join("current.jsonl");
-        let mut file = fs::File::open(&path).map_err(Error::io("open", &path))?;
-        file.seek(SeekFrom::Start(offset))
-            .map_err(Error::io("read", &path))?;
-        let mut reader = io::BufReader::with_capacity(1 << 16, file);
-        let mut text = String::new();
-        (&mut reader)
-            .take(LONGEST)
-            .read_line(&mut text)
-            .map_err(Error::io("read", &path))?;
-        if text.pop() == Some('\n') {
-            Ok(text)
-        } else {
-            Err(Error::io("read", path)(no_line()))
-        }
-    }
-}
-
-fn no_line() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "there is no whole line at the place that the database names",
-    )
 }
 
 /// What [`each_line`] meets.
@@ -307,7 +204,10 @@ fn seqs(path: &Path) -> Result<(u64, u64, u64), Error> {
     let last = numbers.next_back().or(first);
     match (first, last) {
         (Some((first, _)), Some((_, last))) => Ok((first, last, opened.bytes())),
-        _ => Err(Error::io("read", path)(no_line())),
+        _ => {
+            let what = io::Error::new(io::ErrorKind::InvalidData, "it has no line of a record log");
+            Err(Error::io("read", path)(what))
+        }
     }
 }
 

@@ -283,7 +283,6 @@ fn follows(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::LogReader;
 
     #[test]
     fn the_log_is_cut_back_to_what_was_committed_and_never_grows_shorter() {
@@ -295,8 +294,8 @@ mod tests {
         let (length, seq) = log.end();
         let second = log.append(&"two");
         log.sync().expect("syncs");
-        let mut reader = LogReader::new(&archive, Vec::new());
-        assert_eq!(reader.read(second).expect("there"), "\"two\"");
+        let lines = archive.lines(Vec::new()).expect("opens");
+        assert_eq!(lines.at(second).expect("there"), b"\"two\"");
         let log = RecordLog::open(&archive, folder.path(), None, length, seq).expect("opens");
         assert_eq!(
             (

@@ -1,18 +1,19 @@
 //! `larder failures` and `larder retry`.
 
-use std::{io::Write, path::Path, sync::Arc};
+use std::{io::Write, path::Path};
 
-use anyhow::Context as _;
 use serde_json::json;
 
-use super::{clock, exit, known_job, load, print, reader};
+use super::{
+    ask::{Asked, ask},
+    clock, exit, known_job, load, print, reader,
+};
 use crate::{
-    archive::{self, Archive, Lock},
     class::Class,
     clock::rfc3339,
     http::redact,
-    store::{self, Failure, FailureFilter, Store},
-    text::{count, duration, one_line},
+    store::{Failure, FailureFilter, Request, Retried},
+    text::{count, duration, one_line, shown},
 };
 
 #[derive(Debug, clap::Args)]
@@ -62,9 +63,9 @@ impl Failures {
         let mut each = |failure: Failure| -> anyhow::Result<()> {
             if self.json {
                 out.write_all(if number == 0 { b"[\n  " } else { b",\n  " })?;
-                serde_json::to_writer(&mut out, &as_json(&failure))?;
+                out.write_all(crate::text::json(&as_json(&failure).to_string()).as_bytes())?;
             } else {
-                out.write_all(as_text(&failure, now).as_bytes())?;
+                out.write_all(shown(&as_text(&failure, now)).as_bytes())?;
             }
             number += 1;
             Ok(())
@@ -89,14 +90,14 @@ impl Failures {
 }
 
 /// An address without what may be secret in it.
-fn shown(url: &str) -> String {
+fn address(url: &str) -> String {
     url.parse()
         .map_or_else(|_| one_line(url), |url| redact(&url))
 }
 
 fn as_json(failure: &Failure) -> serde_json::Value {
     json!({
-        "job": failure.job, "site": failure.site, "item": failure.item, "url": failure.url.as_deref().map(shown), "class": failure.class,
+        "job": failure.job, "site": failure.site, "item": failure.item, "url": failure.url.as_deref().map(address), "class": failure.class,
         "tries": failure.tries, "message": failure.message, "first_at": failure.first_at.map(rfc3339),
         "last_at": failure.last_at.map(rfc3339), "next_at": failure.next_at.map(rfc3339),
     })
@@ -126,7 +127,7 @@ fn as_text(failure: &Failure, now: i64) -> String {
         failure.class
     );
     text += &format!("  {}\n", one_line(&failure.message));
-    let url = failure.url.as_deref().map(shown);
+    let url = failure.url.as_deref().map(address);
     if let Some(url) = url.filter(|url| !failure.message.contains(url)) {
         text += &format!("  {url}\n");
     }
@@ -143,7 +144,6 @@ fn as_text(failure: &Failure, now: i64) -> String {
 impl Retry {
     pub(super) fn run(&self, path: &Path) -> anyhow::Result<u8> {
         let config = load(path)?;
-        let state = &config.archive.state;
         let reader = reader(&config)?;
         if let Some(name) = &self.job {
             known_job(&config, reader.as_ref(), name)?;
@@ -153,34 +153,18 @@ impl Retry {
             return Ok(exit::OK);
         }
         drop(reader);
-        let clock = clock();
-        let lock = match Lock::take(state, &config.archive.path, "retry", &clock) {
-            Ok(lock) => lock,
-            Err(archive::Error::InUse { holder, .. }) => {
-                store::retry(state, self.job.as_deref(), self.class, clock.now())
-                    .context("leave the request")?;
+        let request = Request::Retry {
+            job: self.job.clone(),
+            class: self.class,
+        };
+        let retried = match ask(&config, "retry", vec![request])? {
+            Asked::Done(answered) => answered.retried,
+            Asked::Left(holder) => {
                 print(format_args!("Asked larder {holder} to try again.\n"))?;
                 return Ok(exit::OK);
             }
-            Err(error) => return Err(error.into()),
         };
-        let archive = Arc::new(Archive::open(&config.archive.path, &[])?);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (job, class) = (self.job.clone(), self.class);
-        let retried = runtime.block_on(async {
-            let store = Store::open(state, archive, clock)?;
-            let retried = store
-                .write("put failed tasks back", move |group| {
-                    group.retry(job.as_deref(), class.map(Class::word))
-                })
-                .await;
-            store.close().await;
-            retried
-        })?;
-        drop(lock);
-        if retried == store::Retried::default() {
+        if retried == Retried::default() {
             print("Nothing to put back.\n")?;
             return Ok(exit::OK);
         }

@@ -105,6 +105,9 @@ fn describe(rebuilt: &Rebuilt, took: i64) -> String {
     if more > 0 {
         text += &format!("  and {more} more of this kind\n");
     }
+    if rebuilt.added.is_none() {
+        text += "  jobs of `larder add`, if there were any, were kept in the old one alone: add them again\n";
+    }
     text + "What only the old one knew begins anew: walk positions, counts of old runs, failures. The next `larder run` walks \
             everything again and fetches no file that is held.\n"
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use super::{Active, Failure, Runner, judge};
 use crate::{
     class::Class,
     clock::Millis,
-    fetch::fetch,
+    fetch::{Fetched, fetch},
     pace::{Connection, Host},
     store::{self, Claim, Claimed, PageOutcome, Task, Verdict, Why, Work},
     text::duration,
@@ -245,12 +245,16 @@ async fn perform(
     };
     let is_page = matches!(work, Work::Page(_));
     let (context, job) = (&runner.context, &active.job);
-    let asked = || drop(connection);
+    // Kept until a failure is judged: the next request must not slip in before the hold that this reply asks for.
+    let connection = Mutex::new(Some(connection));
+    let asked = || drop(connection.lock().map(|mut connection| connection.take()));
     let result = match work {
-        Work::Page(page) => match walk(context, job, lease, page, asked).await {
+        Work::Page(page) => match walk(context, job, active.earlier, lease, page, asked).await {
             Ok(walked) => {
                 if walked.asked {
                     host.ok();
+                } else {
+                    host.answered();
                 }
                 // Before the lanes are woken: a page beyond a limit must not be claimed.
                 if walked.listing {
@@ -268,10 +272,13 @@ async fn perform(
             }
             Err(failure) => Err(failure),
         },
-        Work::File(file) => match fetch(context, job, lease, file, asked).await {
-            Ok(requested) => {
-                if requested {
-                    host.ok();
+        Work::File(file) => match fetch(context, &host, job, lease, file, asked).await {
+            Ok(Fetched::Cut) => runner.put_back(lease).await,
+            Ok(fetched) => {
+                match fetched {
+                    Fetched::Asked => host.served(),
+                    Fetched::Unchanged => host.ok(),
+                    Fetched::Held | Fetched::Cut => {}
                 }
                 runner.check_limits(&active, false).await
             }
@@ -284,7 +291,7 @@ async fn perform(
             tries,
             is_page,
         };
-        failed(&runner, &host, &active, &task, failure).await;
+        failed(&runner, &host, &active, &task, failure, connection).await;
     }
 }
 
@@ -317,6 +324,7 @@ async fn failed(
     active: &Active,
     task: &TaskRef,
     failure: Failure,
+    connection: Mutex<Option<Connection>>,
 ) {
     let verdict = judge(
         &failure,
@@ -325,6 +333,7 @@ async fn failed(
         &runner.context.network,
         host,
     );
+    drop(connection);
     let what = if task.is_page { "page" } else { "file" };
     match &verdict {
         Verdict::Again { wait, .. } => {
@@ -352,7 +361,7 @@ async fn failed(
         ),
         Verdict::JobWaits => {}
     }
-    if failure.slow_down || failure.retry_after.is_some() {
+    if host.held().is_some() {
         // For `status` in other processes, and for the next one.
         runner.keep_hosts().await;
     }
@@ -389,6 +398,13 @@ async fn failed(
 }
 
 impl Runner {
+    /// Puts a task back that a stop cut short: it has not failed.
+    async fn put_back(&self, lease: store::Lease) -> Result<(), Failure> {
+        let back = move |group: &mut store::Group<'_>| group.release(&[lease]);
+        let put = self.context.store.write("put back a task", back).await;
+        put.map_err(|error| Failure::new(Class::Storage, error.to_string()))
+    }
+
     /// Stops the walk of a job that has reached a limit of its own; what it has found is still fetched, unless the limit
     /// is one of bytes. `walks_on`: another page of the listing is in the queue.
     async fn check_limits(&self, active: &Active, walks_on: bool) -> Result<(), Failure> {

@@ -29,6 +29,8 @@ pub struct Failure {
     pub url: Option<String>,
     /// Whether the reply, whatever its status, means that the host wants to be left alone for a while.
     pub slow_down: bool,
+    /// Whether no connection to the host came about.
+    pub unreached: bool,
 }
 
 impl Failure {
@@ -41,6 +43,7 @@ impl Failure {
             retry_after: None,
             url: None,
             slow_down: false,
+            unreached: false,
         }
     }
 }
@@ -66,6 +69,7 @@ impl From<http::Error> for Failure {
             retry_after: error.retry_after,
             url: None,
             slow_down,
+            unreached: error.unreached,
         }
     }
 }
@@ -78,16 +82,8 @@ pub fn judge(
     network: &Network,
     host: &Host,
 ) -> Verdict {
-    let held = match (failure.retry_after, failure.slow_down) {
-        (Some(wait), _) => {
-            host.hold(wait, HoldReason::RetryAfter, failure.status);
-            true
-        }
-        (None, true) => {
-            host.throttled(network.backoff, failure.status);
-            true
-        }
-        (None, false) => false,
+    let Some(held) = hold(failure, is_page, network, host) else {
+        return Verdict::Failed;
     };
     match failure.class.remedy() {
         // The host's hold is the wait; the try was not the task's fault.
@@ -113,4 +109,27 @@ pub fn judge(
             }
         }
     }
+}
+
+/// Makes the host wait where the failure says so; returns whether it waits, or `None` when it is not there at all.
+fn hold(failure: &Failure, is_page: bool, network: &Network, host: &Host) -> Option<bool> {
+    let (backoff, status) = (network.backoff, failure.status);
+    if failure.unreached {
+        return host.unreached(backoff).then_some(true);
+    }
+    let throttles = failure.class.remedy() == Remedy::Deferred;
+    if let Some(wait) = failure.retry_after {
+        host.hold(wait, HoldReason::RetryAfter, status);
+    } else if throttles && status.is_some_and(|status| (200..300).contains(&status)) {
+        // A code in a reply that looks like a good one: such a site means it.
+        host.throttled_in_words(backoff, status);
+    } else if throttles || failure.slow_down {
+        host.throttled(backoff, status);
+    } else if status == Some(403) && !is_page {
+        return Some(host.refused(backoff));
+    } else {
+        host.answered();
+        return Some(false);
+    }
+    Some(true)
 }

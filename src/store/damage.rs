@@ -117,14 +117,15 @@ fn add(db: &Connection, digest: &Digest, kind: Kind, now: Millis) -> rusqlite::R
     Ok(())
 }
 
-/// The object with this md5, if one is held. It is looked at before it is trusted: one that is not there with its size is
+/// The object with this md5, or other hash by which a site names it, if one is held. It is looked at before it is trusted: one that is not there with its size is
 /// noted as damaged.
 pub(super) fn held(group: &Group<'_>, md5: &[u8]) -> Result<Option<Digest>, Error> {
-    // Uses objects_md5.
-    let mut select = group.db.prepare_cached(
+    // Uses objects_md5. A SHA-256 is the object's own name, whether a site was ever known to call it so or not.
+    let own = if md5.len() == 32 { "sha256" } else { "md5" };
+    let mut select = group.db.prepare_cached(&format!(
         "SELECT sha256, bytes FROM objects o
-         WHERE md5 = ? AND NOT EXISTS (SELECT 1 FROM damage d WHERE d.sha256 = o.sha256)",
-    )?;
+         WHERE {own} = ? AND NOT EXISTS (SELECT 1 FROM damage d WHERE d.sha256 = o.sha256)"
+    ))?;
     let rows = select.query_map([md5], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let rows: Vec<(Digest, i64)> = rows.collect::<Result<_, _>>()?;
     for (digest, bytes) in rows {
@@ -213,6 +214,9 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn checks(&self) -> Result<Vec<(u16, Millis)>, Error> {
+        if !self.keeps("checks")? {
+            return Ok(Vec::new());
+        }
         let mut select = self.db.prepare("SELECT shard, at FROM checks")?;
         let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -223,10 +227,8 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn objects_in(&self, shard: u16) -> Result<Vec<Digest>, Error> {
-        let mut select = self.db.prepare_cached(
-            "SELECT sha256 FROM objects o WHERE sha256 BETWEEN ? AND ?
-             AND NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.sha256 = o.sha256 AND t.deleting = 1)",
-        )?;
+        let sql = self.kept("SELECT sha256 FROM objects o WHERE sha256 BETWEEN ? AND ?")?;
+        let mut select = self.db.prepare_cached(&sql)?;
         let rows = select.query_map(range(shard), |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -236,11 +238,17 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn knows(&self, digest: &Digest) -> Result<bool, Error> {
-        let mut select = self.db.prepare_cached(
-            "SELECT 1 FROM objects o WHERE sha256 = ?
-             AND NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.sha256 = o.sha256 AND t.deleting = 1)",
-        )?;
-        Ok(select.exists([digest])?)
+        let sql = self.kept("SELECT 1 FROM objects o WHERE sha256 = ?")?;
+        Ok(self.db.prepare_cached(&sql)?.exists([digest])?)
+    }
+
+    /// A query of objects `o` that leaves out those whose removal was begun.
+    fn kept(&self, sql: &str) -> Result<String, Error> {
+        if !self.keeps("tombstones")? {
+            return Ok(sql.to_owned());
+        }
+        let deleting = "SELECT 1 FROM tombstones t WHERE t.sha256 = o.sha256 AND t.deleting = 1";
+        Ok(format!("{sql} AND NOT EXISTS ({deleting})"))
     }
 
     /// The damage that is known.
@@ -248,6 +256,9 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn damage(&self) -> Result<Vec<Damaged>, Error> {
+        if !self.keeps("damage")? {
+            return Ok(Vec::new());
+        }
         let mut select = self
             .db
             .prepare("SELECT sha256, kind, url, class, message FROM damage ORDER BY sha256")?;

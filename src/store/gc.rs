@@ -6,7 +6,7 @@
 
 use rusqlite::params;
 
-use super::{Error, Group, Reader};
+use super::{Error, Group, Reader, schema};
 use crate::{archive::Digest, clock::Millis};
 
 /// An object that nothing refers to, as far as rows say.
@@ -41,6 +41,14 @@ impl Reader {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether the database has the schema of this larder.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn is_current(&self) -> Result<bool, Error> {
+        Ok(schema::is_current(&self.db)?)
     }
 
     /// When the database was made anew by a rebuild, if it ever was.

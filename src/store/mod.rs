@@ -3,11 +3,14 @@
 //! All SQL is in this room. One thread owns the write connection (`writer`); other connections only read. Every
 //! public act is one transaction, durable when it returns: bytes first, then records, then rows.
 
+mod added;
 mod catalog;
 mod counts;
 mod damage;
+mod days;
 mod files;
 mod gc;
+mod members;
 mod pages;
 mod queue;
 mod reads;
@@ -19,17 +22,28 @@ mod segments;
 mod wanted;
 mod writer;
 
+pub use added::{Added, Forgotten};
 pub use counts::RunCounts;
 pub use damage::{Checked, Damaged, Notes};
+pub use days::Day;
 pub use files::FileStored;
 pub use gc::Unreferenced;
+pub use members::Placed;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome};
-pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
+pub use queue::{
+    Claim, Claimed, FileTask, Lease, Old, PageTask, Task, Verdict, Why, Work, page_key,
+};
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use rebuild::{Contents, Rebuilder};
-pub use requests::{Retried, retry};
-pub use runs::{Begun, JobSpec};
+pub use requests::{Answered, Request, Retried, ask};
+pub use runs::{Begun, JobSpec, Walks};
 pub use writer::{Group, Store};
+
+/// Makes the database of a state folder, empty.
+#[cfg(test)]
+fn schema_for_tests(state: &std::path::Path) {
+    schema::open_writer(&Store::path_in(state)).expect("a database");
+}
 
 /// What can go wrong with the store.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -55,9 +69,6 @@ pub enum Error {
         /// The newest known here.
         known: u32,
     },
-    /// The database was made by an older larder, and only a larder that writes may bring it up to date.
-    #[error("the database {path} is of an older larder; the next `larder run` brings it up to date", path = .0.display())]
-    Older(std::path::PathBuf),
     /// A row does not read as what it should be.
     #[error("larder.db: {0} is damaged; `larder rebuild` makes it anew from the archive")]
     Damaged(String),

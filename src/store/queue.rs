@@ -3,7 +3,7 @@
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Group, catalog, counts::RunCounts, damage::held};
+use super::{Day, Error, Group, catalog, counts::RunCounts, damage::held, days::LAST_PLACE};
 use crate::{
     archive::Digest,
     class::Class,
@@ -59,6 +59,9 @@ pub struct PageTask {
     /// How many follow-ups led here: 0 for the job's own listing.
     #[serde(default)]
     pub depth: u32,
+    /// The day that this walk is of, where the job walks a range of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<Day>,
     /// The item that this page completes.
     #[serde(skip)]
     pub item: Option<i64>,
@@ -75,12 +78,23 @@ pub struct FileTask {
     pub index: u32,
     /// Where it is.
     pub url: String,
-    /// Lower-case hex, as the site says.
-    pub md5: Option<String>,
-    /// An object with this md5 that came meanwhile: no request is needed.
+    /// The hash by which the site names the bytes, in lower-case hex: its length tells which.
+    pub named: Option<String>,
+    /// An object of this name that came meanwhile: no request is needed.
     pub held: Option<Digest>,
+    /// What is held of it, and whether that has changed is what is asked.
+    pub old: Option<Old>,
     /// The item's normal form while it is a draft, for what the listing promised about the file.
     pub draft: Option<String>,
+}
+
+/// Bytes that are held under an address, and what the site said of them.
+#[derive(Debug, Clone)]
+pub struct Old {
+    /// As it was sent.
+    pub etag: Option<String>,
+    /// As it was sent.
+    pub modified: Option<String>,
 }
 
 /// What to claim.
@@ -157,7 +171,10 @@ impl Group<'_> {
             if most == 0 {
                 break;
             }
-            let found = self.claim_of(claim, *job, most, token, &mut tasks)?;
+            let mut found = self.claim_of(claim, *job, most, token, false, &mut tasks)?;
+            if found < most && self.may_begin_day(claim, *job, &tasks[tasks.len() - found..])? {
+                found += self.claim_of(claim, *job, 1, token, true, &mut tasks)?;
+            }
             if found < most {
                 let due = self.next_due(claim, *job)?;
                 next_due = [next_due, due].into_iter().flatten().min();
@@ -172,27 +189,35 @@ impl Group<'_> {
         Ok(Claimed { tasks, next_due })
     }
 
-    /// Finds tasks of one job, oldest first. Uses tasks_open; the left joins find a file's row and what is known of it.
+    /// Finds tasks of one job, oldest first, or days that wait to be walked, newest first. Uses tasks_open; the left
+    /// joins find a file's row and what is known of it.
     fn claim_of(
         &self,
         claim: &Claim,
         job: i64,
         most: usize,
         token: i64,
+        days: bool,
         tasks: &mut Vec<Task>,
     ) -> Result<usize, Error> {
         let kind = if claim.pages { "page" } else { "file" };
+        let places = format!(
+            "{} 1 AND {LAST_PLACE}",
+            if days { "BETWEEN" } else { "NOT BETWEEN" }
+        );
         let limited = if claim.pages && claim.limited.contains(&job) {
             "AND t.item IS NOT NULL"
         } else {
             ""
         };
         let sql = format!(
-            "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft
+            "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft,
+                    f.object IS NOT NULL, f.etag, f.modified
              FROM tasks t
              LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
              LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
-             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.job = ?4 AND t.state IN ('ready', 'waiting') AND t.due <= ?2 {limited}
+             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.job = ?4 AND t.state IN ('ready', 'waiting') AND t.due <= ?2
+               AND t.due {places} {limited}
              ORDER BY t.due, t.id
              LIMIT ?3"
         );
@@ -224,7 +249,17 @@ impl Group<'_> {
                         .map(|md5| held(self, md5))
                         .transpose()?
                         .flatten(),
-                    md5: md5.map(hex::encode),
+                    named: md5.map(hex::encode),
+                    old: row
+                        .get::<_, Option<bool>>(11)?
+                        .filter(|held| *held)
+                        .map(|_| {
+                            Ok::<_, rusqlite::Error>(Old {
+                                etag: row.get(12)?,
+                                modified: row.get(13)?,
+                            })
+                        })
+                        .transpose()?,
                     draft: row.get(10)?,
                 })
             };
@@ -278,12 +313,12 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// The object with this md5 (lower-case hex), if one is held.
+    /// The object that a site names by this hash (lower-case hex), if one is held.
     ///
     /// # Errors
     /// When SQLite refuses.
-    pub fn held(&self, md5: &str) -> Result<Option<Digest>, Error> {
-        hex::decode(md5).map_or(Ok(None), |md5| held(self, &md5))
+    pub fn held(&self, named: &str) -> Result<Option<Digest>, Error> {
+        hex::decode(named).map_or(Ok(None), |named| held(self, &named))
     }
 
     /// Whether pages that complete items are in the queue of a job, or any of its pages is claimed.

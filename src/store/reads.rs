@@ -1,10 +1,18 @@
 //! What `status`, `failures` and `show` read, on a connection of their own that disturbs no writer.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
+use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Error, RunCounts, Store, schema};
+use super::{
+    Error, RunCounts, Store,
+    days::{self, LAST_PLACE},
+    schema,
+};
 use crate::{archive::Digest, class::Class, clock::Millis};
 
 /// A connection that only reads.
@@ -37,6 +45,8 @@ pub struct JobRow {
     pub site: String,
     /// Its listing.
     pub listing: String,
+    /// Its parameters as canonical JSON.
+    pub params: String,
     /// Why it waits for a person.
     pub paused: Option<String>,
     /// What the site said then.
@@ -140,13 +150,17 @@ impl Reader {
         if !path.exists() {
             return Ok(None);
         }
-        let Some(db) = schema::open_reader(&path)? else {
-            return Ok(None);
-        };
-        if !schema::is_current(&db).map_err(Error::database("read its schema"))? {
-            return Err(Error::Older(path));
-        }
-        Ok(Some(Self { db }))
+        Ok(schema::open_reader(&path)?.map(|db| Self { db }))
+    }
+
+    /// Whether the database has this table: one that only an older larder wrote does not until the next run.
+    pub(super) fn keeps(&self, table: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?";
+        Ok(self.db.prepare_cached(sql)?.exists([table])?)
+    }
+
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
     }
 
     /// The archive in numbers.
@@ -163,9 +177,13 @@ impl Reader {
                 damaged: row.get(4)?,
             })
         };
-        let sql =
-            "SELECT objects, bytes, items, records, (SELECT count(*) FROM damage) FROM totals";
-        Ok(self.db.query_row(sql, [], row)?)
+        let damaged = if self.keeps("damage")? {
+            "(SELECT count(*) FROM damage)"
+        } else {
+            "0"
+        };
+        let sql = format!("SELECT objects, bytes, items, records, {damaged} FROM totals");
+        Ok(self.db.query_row(&sql, [], row)?)
     }
 
     /// Every job, by name.
@@ -173,9 +191,9 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn jobs(&self) -> Result<Vec<JobRow>, Error> {
-        let mut select = self
-            .db
-            .prepare("SELECT id, name, site, listing, paused, message FROM jobs ORDER BY name")?;
+        let mut select = self.db.prepare(
+            "SELECT id, name, site, listing, paused, message, params FROM jobs ORDER BY name",
+        )?;
         let rows = select.query_map([], |row| {
             let job = JobRow {
                 name: row.get(1)?,
@@ -183,6 +201,7 @@ impl Reader {
                 listing: row.get(3)?,
                 paused: row.get(4)?,
                 message: row.get(5)?,
+                params: row.get(6)?,
                 last: None,
                 due: None,
                 failures: 0,
@@ -232,12 +251,12 @@ impl Reader {
             .db
             .query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         // Whether anything is ready, and else when the first waiting task is due. One look per host, with tasks_open.
-        let sql = "SELECT min(due) FROM tasks WHERE job = ? AND state IN ('ready', 'waiting') AND due > 0
-                   AND NOT EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND state IN ('ready', 'leased') AND due = 0)";
+        let sql = "SELECT min(due) FROM tasks WHERE job = ?1 AND state IN ('ready', 'waiting') AND due > ?2
+                   AND NOT EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND state IN ('ready', 'leased') AND due <= ?2)";
         if job.last.as_ref().is_some_and(|last| {
             last.ended.is_none() && last.counts.pages_waiting + last.counts.files_waiting < 1000
         }) {
-            job.due = self.db.query_row(sql, [id], |row| row.get(0))?;
+            job.due = self.db.query_row(sql, (id, LAST_PLACE), |row| row.get(0))?;
         }
         Ok(job)
     }
@@ -328,6 +347,19 @@ impl Reader {
         Ok(self.db.query_row(sql, (site, kind, id), row).optional()?)
     }
 
+    /// The days that are remembered as whole under `walk`.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn days(&self, walk: Digest) -> Result<BTreeSet<Date>, Error> {
+        // An archive that only older larders have written knows no days.
+        let known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'days'";
+        if !self.db.prepare(known)?.exists([])? {
+            return Ok(BTreeSet::new());
+        }
+        days::remembered(&self.db, walk)
+    }
+
     /// Every object with its size.
     ///
     /// # Errors
@@ -338,6 +370,14 @@ impl Reader {
             Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Bytes of the record log that are committed.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn log_bytes(&self) -> Result<u64, Error> {
+        self.log_number("log_bytes")
     }
 
     /// A number of `meta` about the record log.

@@ -1,13 +1,17 @@
 //! A database made anew from what an archive says of itself: objects on the disk, lines of the record log.
 //!
 //! It is built in a file of its own, without a journal, and is no larder.db before [`Rebuilder::finish`] has put it to
-//! rest. What no line says stays unknown: walk positions, the counts of old runs, the queue and its failures.
+//! rest. What no line says stays unknown: walk positions, the counts of old runs, the queue and its failures. Jobs that were
+//! forgotten or renamed are known again under the names that lines have.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Connection, params};
 
-use super::{Error, schema, segments};
+use super::{Added, Error, schema, segments};
 use crate::{
     archive::{Archive, Digest, FileState, LogLine, Orphan, Segment},
     clock::Millis,
@@ -19,6 +23,10 @@ pub struct Rebuilder {
     db: Connection,
     path: PathBuf,
     now: Millis,
+    /// What the configuration says of jobs: their site and listing, by name.
+    configured: BTreeMap<String, (String, String)>,
+    /// Rows of jobs, by name.
+    jobs: BTreeMap<String, i64>,
 }
 
 /// What was made.
@@ -68,7 +76,23 @@ impl Rebuilder {
             db,
             path: path.to_owned(),
             now,
+            configured: BTreeMap::new(),
+            jobs: BTreeMap::new(),
         })
+    }
+
+    /// Says what the configuration knows of a job, for its row, should a line name it.
+    pub fn configured(&mut self, job: &str, site: &str, listing: &str) {
+        let known = (site.to_owned(), listing.to_owned());
+        self.configured.insert(job.to_owned(), known);
+    }
+
+    /// Takes over a job that `larder add` keeps: it is nowhere else.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn keep_added(&mut self, added: &Added) -> Result<(), Error> {
+        super::added::keep(&self.db, added).map_err(failed)
     }
 
     /// Notes that an object is on the disk.
@@ -98,7 +122,7 @@ impl Rebuilder {
             "item" => self.record(place, item, line),
             "gone" => self.gone(item, Some(line.why.as_deref().unwrap_or("gone"))),
             "back" => self.gone(item, None),
-            // `joined` and `left` make memberships once the database keeps them.
+            "joined" | "left" => self.member(item, line),
             _ => Ok(()),
         }
         .map_err(failed)
@@ -125,8 +149,7 @@ impl Rebuilder {
                 .prepare_cached("DELETE FROM files WHERE item = ?")?
                 .execute([item])?;
         }
-        let seen: Option<jiff::Timestamp> = line.seen.as_deref().and_then(|seen| seen.parse().ok());
-        let seen = seen.map_or(self.now, jiff::Timestamp::as_millisecond);
+        let seen = self.seen(line);
         for file in &line.files {
             self.file(item, file, seen)?;
         }
@@ -142,8 +165,8 @@ impl Rebuilder {
         };
         self.db
             .prepare_cached(
-                "INSERT INTO files (item, role, idx, state, url, md5, object, class, etag, modified)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO files (item, role, idx, state, url, md5, object, class, etag, modified, unverified)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             )?
             .execute(params![
                 item,
@@ -155,7 +178,8 @@ impl Rebuilder {
                 file.sha256,
                 file.missing,
                 file.etag,
-                file.last_modified
+                file.last_modified,
+                file.unverified_length
             ])?;
         let Some(digest) = file.sha256 else {
             return Ok(());
@@ -183,6 +207,59 @@ impl Rebuilder {
             )?
             .execute((site, kind, id, why))?;
         Ok(())
+    }
+
+    /// When a line was written.
+    fn seen(&self, line: &LogLine<'_>) -> Millis {
+        let seen: Option<jiff::Timestamp> = line.seen.as_deref().and_then(|seen| seen.parse().ok());
+        seen.map_or(self.now, jiff::Timestamp::as_millisecond)
+    }
+
+    /// An item has joined a job, or has left it. It may have joined before its own record was complete.
+    fn member(
+        &mut self,
+        (site, kind, id): (&str, &str, &str),
+        line: &LogLine<'_>,
+    ) -> rusqlite::Result<()> {
+        let Some(name) = line.job.as_deref() else {
+            return Ok(());
+        };
+        let (job, seen) = (self.job(name)?, self.seen(line));
+        let sql = "INSERT INTO items (site, kind, ident, run) VALUES (?, ?, ?, 0)
+                   ON CONFLICT (site, kind, ident) DO UPDATE SET run = 0 RETURNING id";
+        let item: i64 = self
+            .db
+            .prepare_cached(sql)?
+            .query_row((site, kind, id), |row| row.get(0))?;
+        if line.line == "left" {
+            let sql = "UPDATE members SET left = ? WHERE job = ? AND item = ?";
+            self.db.prepare_cached(sql)?.execute((seen, job, item))?;
+            return Ok(());
+        }
+        // Which run showed it last is unknown: one before all that are to come.
+        let run = (!line.followed).then_some(0);
+        self.db
+            .prepare_cached(
+                "INSERT INTO members (job, item, joined, run) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (job, item) DO UPDATE SET joined = excluded.joined, run = excluded.run, left = NULL",
+            )?
+            .execute((job, item, seen, run))?;
+        Ok(())
+    }
+
+    /// The row of a job. Of one that the configuration does not know, nothing but the name is known until it runs again.
+    fn job(&mut self, name: &str) -> rusqlite::Result<i64> {
+        if let Some(row) = self.jobs.get(name) {
+            return Ok(*row);
+        }
+        let (site, listing) = self.configured.get(name).cloned().unwrap_or_default();
+        let sql = "INSERT INTO jobs (name, site, listing, params, walk) VALUES (?, ?, ?, '', '') RETURNING id";
+        let row = self
+            .db
+            .prepare_cached(sql)?
+            .query_row((name, site, listing), |row| row.get(0))?;
+        self.jobs.insert(name.to_owned(), row);
+        Ok(row)
     }
 
     /// The objects on the disk that no line names.

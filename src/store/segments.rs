@@ -3,9 +3,9 @@
 use rusqlite::{Connection, params};
 
 use super::{Error, Reader};
-use crate::archive::{Archive, Line, LogReader, Segment};
+use crate::archive::{Archive, Lines, Segment};
 
-/// Sealings that may happen while one line is read, before somebody is wrong.
+/// Sealings that may happen while the log is opened, before somebody is wrong.
 const MOST_SEALINGS: u32 = 8;
 
 /// The sealed segments, in order.
@@ -42,35 +42,34 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn segments(&self) -> Result<Vec<Segment>, Error> {
-        all(&self.db)
+        if self.keeps("segments")? {
+            all(&self.db)
+        } else {
+            Ok(Vec::new())
+        }
     }
 
-    /// A reader of the lines of `archive`, for [`Self::line`].
+    /// Opens the record log of `archive`: every place that the database has committed by now can be read, whatever another
+    /// larder seals meanwhile.
     ///
     /// # Errors
-    /// When SQLite refuses.
-    pub fn log(&self, archive: &Archive) -> Result<LogReader, Error> {
-        Ok(LogReader::new(archive, self.segments()?))
-    }
-
-    /// The line at `place`, such as an item's newest record, wherever it lies now: another larder may seal the log meanwhile.
-    ///
-    /// # Errors
-    /// When the line cannot be read.
-    pub fn line(&self, log: &mut LogReader, place: u64) -> Result<String, Error> {
+    /// When SQLite refuses, or the log cannot be opened.
+    pub fn lines(&self, archive: &Archive) -> Result<Lines, Error> {
         for _ in 0..MOST_SEALINGS {
-            let read = log.read(Line { offset: place });
-            // What was read from a `current.jsonl` that began elsewhere is another line, or none.
-            if self.base()? == log.base() {
-                return Ok(read?);
+            let lines = archive.lines(self.segments()?)?;
+            // Else what was opened as `current.jsonl` may begin elsewhere.
+            if self.base()? == lines.base() {
+                return Ok(lines);
             }
-            log.now_sealed(self.segments()?);
         }
         Err(Error::Damaged("the order of the sealed records".to_owned()))
     }
 
     /// Bytes of the sealed part.
     fn base(&self) -> Result<u64, Error> {
+        if !self.keeps("segments")? {
+            return Ok(0);
+        }
         let mut select = self
             .db
             .prepare_cached("SELECT coalesce(max(base + bytes), 0) FROM segments")?;

@@ -106,6 +106,12 @@ fn is_sure(config: &Config, archive: &Archive, reader: &Reader) -> Result<(), Er
             "larder.db knows of no item at all; `larder rebuild` makes it anew".to_owned(),
         );
     }
+    if !reader.is_current()? {
+        return unsure(
+            "larder.db is of an older larder; the next `larder run` brings it up to date"
+                .to_owned(),
+        );
+    }
     let (segments, committed, seq) = reader.committed()?;
     archive.fits(&segments, committed, seq)?;
     if let Some(since) = reader.rebuilt()? {

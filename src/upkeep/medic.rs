@@ -22,7 +22,7 @@ use crate::{
     class::Class,
     config::{Config, Network, Site},
     fetch::allowed,
-    http::{Http, Outgoing, redact},
+    http::{Http, Known, Outgoing, redact},
     pace::{HoldReason, Host, HostKey, Pace},
     run::{Failure, judge},
     store::{self, Store, Verdict},
@@ -228,7 +228,9 @@ impl Medic {
         let rules = site.clone();
         let mut download = self
             .http
-            .file(&out, &move |host, port| allowed(&rules, host, port))
+            .file(&out, &Known::default(), &move |host, port| {
+                allowed(&rules, host, port)
+            })
             .await?;
         let wanted = Wanted {
             sha256: Some(digest.to_string()),

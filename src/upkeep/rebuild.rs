@@ -16,7 +16,7 @@ use crate::{
     },
     clock::Clock,
     config::Config,
-    store::{self, Contents, Reader, Rebuilder, Store},
+    store::{self, Added, Contents, Reader, Rebuilder, Store},
 };
 
 /// What a rebuild made, and what it could not.
@@ -34,6 +34,8 @@ pub struct Rebuilt {
     pub broken: Vec<String>,
     /// What else a person may want to know.
     pub notes: Vec<String>,
+    /// Jobs of `larder add` that were taken over; `None` when the old database could not say.
+    pub added: Option<usize>,
     /// Where the old database is.
     pub aside: Option<PathBuf>,
 }
@@ -82,7 +84,12 @@ pub fn rebuild(
         // What an earlier rebuild was killed over.
         remove(&beside(&new, side))?;
     }
-    let mut rebuilt = build(&archive, &new, clock, progress)?;
+    // A damaged one may still know them.
+    let added = Reader::open(state)
+        .ok()
+        .flatten()
+        .and_then(|reader| reader.added().ok());
+    let mut rebuilt = build(config, &archive, &new, added.as_deref(), clock, progress)?;
     rebuilt.aside = set_aside(&path)?;
     fs::rename(&new, &path).map_err(archive::Error::io("rename", &new))?;
     sync_dir(state)?;
@@ -109,13 +116,22 @@ fn is_whole(archive: &Archive, state: &Path) -> bool {
 }
 
 fn build(
+    config: &Config,
     archive: &Archive,
     new: &Path,
+    added: Option<&[Added]>,
     clock: &Clock,
     progress: &dyn Fn(Step),
 ) -> Result<Rebuilt, Error> {
     let mut rebuilt = Rebuilt::default();
     let mut builder = Rebuilder::create(new, archive, clock.now())?;
+    for job in &config.jobs {
+        builder.configured(&job.name, &job.site.name, &job.listing.name);
+    }
+    for job in added.unwrap_or_default() {
+        builder.keep_added(job)?;
+    }
+    rebuilt.added = added.map(<[Added]>::len);
     let mut number = 0;
     archive.objects.each(|digest, bytes| {
         number += 1;

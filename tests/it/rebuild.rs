@@ -62,15 +62,27 @@ fn before_rebuild(world: &World) -> PathBuf {
     world.archive("larder.db.before-rebuild.0")
 }
 
-/// What a rebuild has to bring back: the archive in numbers, and what is said of each item.
-fn known(world: &World) -> (Value, Vec<String>) {
+/// Who belongs to which job, and whether it has left it.
+fn members(world: &World) -> Vec<(String, String, bool, bool)> {
+    let db = rusqlite::Connection::open(world.archive("larder.db")).expect("a database");
+    let sql = "SELECT j.name, i.kind || '/' || i.ident, m.left IS NOT NULL, m.run IS NULL
+               FROM members m JOIN jobs j ON j.id = m.job JOIN items i ON i.id = m.item ORDER BY 1, 2";
+    let mut select = db.prepare(sql).expect("tables");
+    let rows = select.query_map([], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    });
+    rows.expect("rows").map(|row| row.expect("a row")).collect()
+}
+
+/// What a rebuild has to bring back: the archive in numbers, who belongs to which job, and what is said of items.
+fn known(world: &World) -> (Value, Vec<(String, String, bool, bool)>, Vec<String>) {
     let mut archive = world.status()["archive"].clone();
     archive.as_object_mut().expect("an object").remove("path");
     let shown = world.booru.ids().into_iter().skip(4).take(7).map(|id| {
         let item = format!("127.0.0.1/post/{id}");
         world.larder(&["show", &item]).expect(0).stdout
     });
-    (archive, shown.collect())
+    (archive, members(world), shown.collect())
 }
 
 /// Fails unless the next run finds everything where it was and asks for no file but the one that is not there.
@@ -276,6 +288,54 @@ fn a_whole_database_is_made_anew_only_when_it_must_be() {
         .query_row("SELECT count(*) FROM runs", [], |row| row.get(0))
         .expect("readable");
     assert_eq!(runs, 3);
+}
+
+#[test]
+fn who_has_left_a_job_has_left_it_after_a_rebuild_too() {
+    let world = World::new(Booru::builder().posts(6));
+    world.run(0);
+    let gone = world.booru.ids()[2];
+    world.booru.edit(gone, |post| post.retag("other"));
+    world.run(0);
+    let before = members(&world);
+    let left = before.iter().filter(|(_, _, left, _)| *left);
+    assert_eq!(
+        left.map(|(_, item, ..)| item.clone()).collect::<Vec<_>>(),
+        [format!("post/{gone}")]
+    );
+    remove_database(&world);
+    world.larder(&["rebuild"]).expect(0);
+    assert_eq!(members(&world), before);
+    let status = world.job_status();
+    assert_eq!(
+        (&status["state"], &status["site"]),
+        (&"idle".into(), &"booru".into())
+    );
+    let lines = world.records().len();
+    world.run(0);
+    assert_eq!(
+        world.records().len(),
+        lines + 1,
+        "nobody joins or leaves by it"
+    );
+    assert_eq!(members(&world), before);
+}
+
+#[test]
+fn jobs_that_larder_add_keeps_are_taken_over_from_a_database_that_still_knows_them() {
+    let world = World::new(Booru::builder().posts(3));
+    world.run(0);
+    let address = format!("{}/post?tags=odd", world.booru.url());
+    world.larder(&["add", &address, "--name", "odds"]).expect(0);
+    world.larder(&["rebuild", "--force"]).expect(0);
+    let status = world.status();
+    let jobs = status["jobs"].as_array().expect("a list");
+    assert!(
+        jobs.iter()
+            .any(|job| job["name"] == "odds" && job["added"] == true)
+    );
+    remove_database(&world);
+    world.larder(&["rebuild"]).expect(0).says("add them again");
 }
 
 #[test]

@@ -1,31 +1,12 @@
--- Upkeep of the archive: the sealed record log, what is damaged, what was checked when, what may be removed.
--- `items.place` is an offset in the whole log: sealed segments in order, then records/current.jsonl.
+-- Walks of single days: a job with a range of days walks each of them, and remembers those that are whole.
 
-CREATE TABLE segments (
-  base     INTEGER PRIMARY KEY,        -- bytes of lines before it
-  bytes    INTEGER NOT NULL,           -- of its lines
-  sha256   BLOB NOT NULL UNIQUE,       -- its name
-  last_seq INTEGER NOT NULL            -- the number of its last line
-) STRICT;
-
--- Objects that are not whole on the disk, whatever `objects` says: nothing is deduplicated onto them, walks want them anew.
-CREATE TABLE damage (
-  sha256  BLOB PRIMARY KEY,
-  kind    TEXT NOT NULL CHECK (kind IN ('missing', 'corrupt')),
-  found   INTEGER NOT NULL,
-  tried   INTEGER,                     -- when it was last asked for in vain
-  url     TEXT, class TEXT, message TEXT
+CREATE TABLE days (
+  walk BLOB NOT NULL,                  -- digest of what decides the walk of a day, without the ends of its range
+  day  TEXT NOT NULL,                  -- 2024-01-31; over everywhere on earth when its walk began, and walked to its end
+  PRIMARY KEY (walk, day)
 ) STRICT, WITHOUT ROWID;
 
--- When every object of a folder below objects/ was last hashed.
-CREATE TABLE checks (
-  shard INTEGER PRIMARY KEY,
-  at    INTEGER NOT NULL
-) STRICT;
+-- From here on `md5` of files and objects is whichever hash a site names its files by: 16, 20 or 32 bytes.
 
--- Objects that nothing refers to. They are removed a day later, unless something refers to them by then.
-CREATE TABLE tombstones (
-  sha256   BLOB PRIMARY KEY,
-  since    INTEGER NOT NULL,
-  deleting INTEGER NOT NULL DEFAULT 0  -- 1: the file is being removed, or is gone already
-) STRICT, WITHOUT ROWID;
+ALTER TABLE runs ADD COLUMN full INTEGER NOT NULL DEFAULT 0;  -- 1: days that are remembered are walked too
+ALTER TABLE items ADD COLUMN day TEXT; -- the day whose walk saw it last in its run: one item may be in many days
