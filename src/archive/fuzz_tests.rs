@@ -15,7 +15,7 @@ proptest! {
     ) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let archive = Archive::create(folder.path()).expect("an archive");
-        let mut log = RecordLog::open(&archive, folder.path(), 0, 0).expect("opens");
+        let mut log = RecordLog::open(&archive, folder.path(), None, 0, 0).expect("opens");
         for line in &lines {
             log.append(line);
         }
@@ -26,7 +26,7 @@ proptest! {
         prop_assert_eq!(committed.len() as u64, length);
 
         fs::write(archive.log_path(), [&committed[..], &torn].concat()).expect("ours");
-        let mut log = RecordLog::open(&archive, folder.path(), length, seq).expect("recovers");
+        let mut log = RecordLog::open(&archive, folder.path(), None, length, seq).expect("recovers");
         prop_assert_eq!(fs::read(archive.log_path()).expect("there"), &committed[..]);
         prop_assert_eq!(log.next_seq(), seq + 1);
         log.append(&"next");
@@ -46,7 +46,7 @@ proptest! {
         drop(log);
         let short = whole.len().saturating_sub(missing as usize);
         fs::write(archive.log_path(), &whole[..short]).expect("ours");
-        let opened = RecordLog::open(&archive, folder.path(), length, seq);
+        let opened = RecordLog::open(&archive, folder.path(), None, length, seq);
         prop_assert_eq!(opened.is_err(), missing > 0);
         prop_assert_eq!(fs::read(archive.log_path()).expect("there"), &whole[..short]);
     }
