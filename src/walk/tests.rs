@@ -24,7 +24,13 @@ fn class(status: u16, kind: Option<&str>, body: &[u8]) -> Result<(), Class> {
         let url: Url = "https://booru.example/post.json".parse().expect("a url");
         let reply = Reply::for_tests(status, kind, body, url);
         let endpoint = &site.dialect.endpoints["posts"];
-        let classified = classify(site, endpoint, &Values::default(), &Cursor::default(), &reply);
+        let classified = classify(
+            site,
+            endpoint,
+            &Values::default(),
+            &Cursor::default(),
+            &reply,
+        );
         classified.map_err(|failure| failure.class)
     })
 }
