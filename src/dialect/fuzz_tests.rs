@@ -1,7 +1,9 @@
 //! Whatever a site replies, it is a page with all its entries, or it is none: never an empty one that looks like the end.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::{Catalog, Entry, Page, ReplyError};
@@ -13,7 +15,7 @@ fn read(body: &[u8]) -> Result<Page, ReplyError> {
     CATALOG.with(|catalog| {
         let posts = &catalog.get("moebooru").expect("built in").endpoints["posts"];
         let base = Url::parse("https://booru.example").expect("a url");
-        let (params, cursor) = (Default::default(), Default::default());
+        let (params, cursor) = (BTreeMap::new(), Map::new());
         posts.read(body, &base, &[], &params, &cursor)
     })
 }
