@@ -10,7 +10,7 @@ use url::Url;
 use crate::{
     class::Class,
     config::{Job, Site},
-    dialect::{Endpoint, Entry, Login, Page, Position, Predicate, Step},
+    dialect::{Asked, Endpoint, Entry, Login, Page, Position, Predicate, Step},
     fetch::allowed,
     http::{self, Accept, Outgoing, Reply, redact},
     pace::HostKey,
@@ -149,17 +149,24 @@ pub async fn read(
         .acquire()
         .await
         .map_err(|_| Failure::new(Class::Dialect, "larder is stopping"))?;
-    let (job, endpoint, depth) = (job.clone(), endpoint.clone(), task.depth);
+    let (job, endpoint, task) = (job.clone(), endpoint.clone(), task.clone());
     let parsing = tokio::task::spawn_blocking(move || {
-        classify(&endpoint, &reply)?;
+        let depth = task.depth;
+        let asked = Asked {
+            base: &job.site.url,
+            params: &task.params,
+            at: &task.at.cursor,
+            status: reply.status,
+            with: if depth == 0 { &job.with } else { &[] },
+        };
+        classify(&endpoint, &reply, &asked)?;
         if std::str::from_utf8(&reply.body).is_err() {
             tracing::warn!(
                 job.name = %job.name,
                 "A page of `{}` is not UTF-8: its text is mended, the bytes are kept as hex", job.name
             );
         }
-        let with: &[String] = if depth == 0 { &job.with } else { &[] };
-        let page = endpoint.read(&reply.body, &job.site.url, with);
+        let page = endpoint.read(&reply.body, &asked);
         let mut page = page.map_err(|error| Failure {
             status: Some(reply.status),
             ..Failure::new(error.class, error.message)
@@ -183,7 +190,7 @@ pub async fn read(
 }
 
 /// What the reply is before anybody reads it as a page.
-fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
+fn classify(endpoint: &Endpoint, reply: &Reply, asked: &Asked<'_>) -> Result<(), Failure> {
     let html = reply.content_type.as_deref() == Some("text/html")
         || reply.body.trim_ascii_start().starts_with(b"<");
     let failure = |class, message: String, slow_down| Failure {
@@ -206,7 +213,7 @@ fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
     let reported = if html {
         None
     } else {
-        endpoint.reported(&reply.body)
+        endpoint.reported(&reply.body, asked)
     };
     let class = match (&reported, reply.status) {
         (_, 429) => Class::RateLimited,

@@ -10,7 +10,7 @@ use super::{
     endpoint::{Endpoint, EndpointKind},
     hooks::Login,
     params::Param,
-    reading::{Reading, filter},
+    reading::{Filters, Reading},
 };
 use crate::config::{
     HostPattern, Rate,
@@ -67,7 +67,7 @@ pub struct PresetLimits {
     pub media_connections: Option<u32>,
 }
 
-pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
+pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
     if let Some(node) = table.need("format")
         && node.int().is_some_and(|format| format != 1)
     {
@@ -111,12 +111,14 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         }
     }
     let error = table.get("error");
+    let filters = Filters::read(table.get("defs").as_ref(), trusted);
     let reading = Reading {
+        filters: &filters,
         shared: &shared,
         error: error.as_ref(),
     };
     if let Some(node) = &error {
-        filter(node);
+        filters.filter(node);
     }
     let mut endpoints = BTreeMap::new();
     for (key, kind) in [

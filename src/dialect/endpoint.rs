@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::{
-    filter::Filter,
+    filter::{Filter, Known},
     item::value_of,
     paging::{Paging, Position},
     params::{Param, Value, Values},
@@ -72,7 +72,7 @@ impl Endpoint {
             return Vec::new();
         };
         let input = val_of(&Json::Object(variables(values)));
-        match filter.all(input) {
+        match filter.all(input, &Known::default()) {
             Ok(outputs) => outputs
                 .iter()
                 .filter_map(|output| {
@@ -88,13 +88,10 @@ impl Endpoint {
     /// The way to walk with these parameters.
     pub fn paging(&self, values: &Values) -> &Paging {
         let input = val_of(&Json::Object(variables(values)));
+        let known = Known::default();
         let holds = |paging: &&Paging| {
-            match &paging.when {
-            None => true,
-            Some(filter) => filter
-                .first(input.clone())
-                .is_ok_and(|out| matches!(out, Some(v) if !matches!(v, jaq_json::Val::Null | jaq_json::Val::Bool(false)))),
-        }
+            let when = paging.when.as_ref();
+            when.is_none_or(|filter| filter.holds(input.clone(), &known).unwrap_or(false))
         };
         let last = self
             .pagings
@@ -120,7 +117,8 @@ impl Endpoint {
         }
         variables.extend(at.cursor.clone());
         if let Some(filter) = &self.vars {
-            let Some(output) = filter.first(val_of(&Json::Object(variables.clone())))? else {
+            let input = val_of(&Json::Object(variables.clone()));
+            let Some(output) = filter.first(input, &Known::default())? else {
                 return Ok(None);
             };
             variables.extend(variables_of(&output)?);
@@ -129,7 +127,7 @@ impl Endpoint {
     }
 }
 
-fn variables(values: &Values) -> Variables {
+pub(super) fn variables(values: &Values) -> Variables {
     let json = |value: &Value| serde_json::to_value(value).unwrap_or(Json::Null);
     values.iter().map(|(k, v)| (k.clone(), json(v))).collect()
 }

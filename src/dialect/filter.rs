@@ -2,9 +2,11 @@
 //!
 //! Promises purity: no clock, no environment, no I/O (`now`, `env`, `input`, `debug` are left out), at most
 //! [`MAX_OUTPUTS`] outputs and a deadline checked between outputs. The engine is jaq; nothing outside this room knows.
+//! Filters of built-in dialects, which tests compile, are compiled when they first run: most are never used by one command.
 
 use std::{
     fmt,
+    sync::{Arc, LazyLock, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -28,10 +30,35 @@ use super::{item::Item, request::val_of};
 
 type Data = data::JustLut<Val>;
 
-/// A compiled filter.
+/// Variables that every filter of a dialect may name besides its input.
+const KNOWN: [&str; 3] = ["$params", "$at", "$status"];
+
+/// What a filter may know besides its input.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// `$params`: the endpoint's parameters, an object.
+    pub params: Val,
+    /// `$at`: the variables that name this page, such as `page` or `offset`, an object.
+    pub at: Val,
+    /// `$status`: the reply's HTTP status.
+    pub status: Val,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            params: Val::Null,
+            at: Val::Null,
+            status: Val::Null,
+        }
+    }
+}
+
+/// A filter and the definitions that it may use.
 pub struct Filter {
     text: String,
-    compiled: jaq_core::Filter<Data>,
+    defs: Arc<str>,
+    compiled: OnceLock<Result<jaq_core::Filter<Data>, String>>,
 }
 
 impl fmt::Debug for Filter {
@@ -56,63 +83,65 @@ const IMPURE: [&str; 12] = [
     "strflocaltime",
 ];
 
+/// What jq itself defines, without what reaches outside.
+static STANDARD: LazyLock<Vec<parse::Def<&'static str>>> = LazyLock::new(|| {
+    jaq_core::defs()
+        .chain(jaq_std::defs().filter(|def| pure(def.name)))
+        .chain(jaq_json::defs())
+        .collect()
+});
+
+fn pure(name: &str) -> bool {
+    !IMPURE.contains(&name)
+}
+
 impl Filter {
     /// Compiles `text`.
     ///
     /// # Errors
     /// What the compiler expected, and near which piece of the text.
     pub fn compile(text: &str) -> Result<Self, String> {
-        // The compiler recurses with the text: a text like this is no filter that a person wrote.
-        let deepest = text.bytes().scan(0_usize, |depth, byte| {
-            match byte {
-                b'(' | b'[' | b'{' => *depth += 1,
-                b')' | b']' | b'}' => *depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            Some(*depth)
-        });
-        if text.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
-            return Err(format!(
-                "not a jq filter: longer than {MAX_TEXT} bytes, or nested deeper than {MAX_NESTING} brackets"
-            ));
+        Self::compile_with(text, &Arc::from(""))
+    }
+
+    /// Compiles `text`, which may use the definitions `defs`.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_with(text: &str, defs: &Arc<str>) -> Result<Self, String> {
+        let filter = Self::trusted(text, defs);
+        match filter.compiled() {
+            Ok(_) => Ok(filter),
+            Err(error) => Err(error),
         }
-        let pure = |name: &str| !IMPURE.contains(&name);
-        let defs = jaq_core::defs()
-            .chain(jaq_std::defs().filter(|def| pure(def.name)))
-            .chain(jaq_json::defs());
-        let funs = jaq_core::funs::<Data>()
-            .chain(jaq_std::base_funs().filter(|(name, ..)| pure(name)))
-            .chain(jaq_std::extra_funs().filter(|(name, ..)| pure(name)))
-            .chain(jaq_json::funs());
-        let arena = Arena::default();
-        let modules = Loader::new(defs)
-            .load(
-                &arena,
-                File {
-                    code: text,
-                    path: (),
-                },
-            )
-            .map_err(|errors| explain_load(text, errors))?;
-        let compiled = Compiler::default()
-            .with_funs(funs)
-            .compile(modules)
-            .map_err(explain_compile)?;
-        Ok(Self {
+    }
+
+    /// A filter that is known to compile; it does so when it first runs.
+    pub fn trusted(text: &str, defs: &Arc<str>) -> Self {
+        Self {
             text: text.to_owned(),
-            compiled,
-        })
+            defs: defs.clone(),
+            compiled: OnceLock::new(),
+        }
+    }
+
+    fn compiled(&self) -> Result<&jaq_core::Filter<Data>, String> {
+        let compiled = self
+            .compiled
+            .get_or_init(|| compile(&self.text, &self.defs));
+        compiled.as_ref().map_err(Clone::clone)
     }
 
     /// Every output for `input`.
     ///
     /// # Errors
     /// The filter's own error, too many outputs, or the deadline.
-    pub fn all(&self, input: Val) -> Result<Vec<Val>, String> {
-        let context = Ctx::<Data>::new(&self.compiled.lut, Vars::new([]));
+    pub fn all(&self, input: Val, known: &Known) -> Result<Vec<Val>, String> {
+        let compiled = self.compiled()?;
+        let context = context(compiled, known);
         let started = Instant::now();
         let mut outputs = Vec::new();
-        for output in self.compiled.id.run((context, input)).map(unwrap_valr) {
+        for output in compiled.id.run((context, input)).map(unwrap_valr) {
             outputs.push(output.map_err(|error| shorten(&error.to_string()))?);
             if outputs.len() > MAX_OUTPUTS {
                 return Err(format!("more than {MAX_OUTPUTS} outputs"));
@@ -128,18 +157,67 @@ impl Filter {
     ///
     /// # Errors
     /// The filter's own error.
-    pub fn first(&self, input: Val) -> Result<Option<Val>, String> {
-        let context = Ctx::<Data>::new(&self.compiled.lut, Vars::new([]));
-        let output = self
-            .compiled
+    pub fn first(&self, input: Val, known: &Known) -> Result<Option<Val>, String> {
+        let compiled = self.compiled()?;
+        let output = compiled
             .id
-            .run((context, input))
+            .run((context(compiled, known), input))
             .map(unwrap_valr)
             .next();
         output
             .transpose()
             .map_err(|error| shorten(&error.to_string()))
     }
+
+    /// Whether the first output is neither null nor false; no output is neither.
+    ///
+    /// # Errors
+    /// The filter's own error.
+    pub fn holds(&self, input: Val, known: &Known) -> Result<bool, String> {
+        let output = self.first(input, known)?;
+        Ok(!matches!(output, None | Some(Val::Null | Val::Bool(false))))
+    }
+}
+
+fn context<'a>(filter: &'a jaq_core::Filter<Data>, known: &Known) -> Ctx<'a, Data> {
+    let values = [&known.params, &known.at, &known.status].map(Clone::clone);
+    Ctx::new(&filter.lut, Vars::new(values))
+}
+
+fn compile(text: &str, defs: &str) -> Result<jaq_core::Filter<Data>, String> {
+    // The compiler recurses with the text: a text like this is no filter that a person wrote.
+    let deepest = text.bytes().scan(0_usize, |depth, byte| {
+        match byte {
+            b'(' | b'[' | b'{' => *depth += 1,
+            b')' | b']' | b'}' => *depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        Some(*depth)
+    });
+    if text.len() + defs.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
+        return Err(format!(
+            "not a jq filter: longer than {MAX_TEXT} bytes, or nested deeper than {MAX_NESTING} brackets"
+        ));
+    }
+    let own = jaq_core::load::parse(defs, |parser| parser.defs());
+    let own = own.ok_or("the definitions in `defs` are not jq")?;
+    let funs = jaq_core::funs::<Data>()
+        .chain(jaq_std::base_funs().filter(|(name, ..)| pure(name)))
+        .chain(jaq_std::extra_funs().filter(|(name, ..)| pure(name)))
+        .chain(jaq_json::funs());
+    let arena = Arena::default();
+    let main = File {
+        code: text,
+        path: (),
+    };
+    let modules = Loader::new(STANDARD.iter().cloned().chain(own))
+        .load(&arena, main)
+        .map_err(|errors| explain_load(text, errors))?;
+    Compiler::default()
+        .with_funs(funs)
+        .with_global_vars(KNOWN)
+        .compile(modules)
+        .map_err(explain_compile)
 }
 
 /// A predicate over an item, written by the user.
@@ -173,8 +251,7 @@ impl Predicate {
             ..item.clone()
         };
         let json = serde_json::to_value(&bare).map_err(|error| error.to_string())?;
-        let output = self.filter.first(val_of(&json))?;
-        Ok(!matches!(output, None | Some(Val::Null | Val::Bool(false))))
+        self.filter.holds(val_of(&json), &Known::default())
     }
 }
 
@@ -249,7 +326,7 @@ mod tests {
 
     fn run(filter: &str, input: &str) -> Result<Vec<String>, String> {
         let input = jaq_json::read::parse_single(input.as_bytes()).expect("valid JSON");
-        let outputs = Filter::compile(filter)?.all(input)?;
+        let outputs = Filter::compile(filter)?.all(input, &Known::default())?;
         Ok(outputs.iter().map(Val::to_string).collect())
     }
 
@@ -272,6 +349,25 @@ mod tests {
         assert!(error.contains("`]`"), "{error}");
         let error = Filter::compile(".a | tonumbr").expect_err("unknown");
         assert!(error.contains("tonumbr"), "{error}");
+    }
+
+    #[test]
+    fn definitions_of_the_dialect_and_what_was_asked_are_known() {
+        let defs = Arc::from("def twice: . * 2;");
+        let filter = Filter::compile_with("[(.a | twice), $params.id, $status]", &defs);
+        let known = Known {
+            params: val_of(&serde_json::json!({"id": 7})),
+            status: val_of(&404.into()),
+            ..Known::default()
+        };
+        let input = val_of(&serde_json::json!({"a": 4}));
+        let output = filter.expect("compiles").first(input, &known);
+        let output = output.expect("runs").expect("an output");
+        assert_eq!(output.to_string(), "[8,7,404]");
+        let error = Filter::compile_with("twice", &Arc::from("def twice: ;"));
+        assert!(error.is_err());
+        let error = Filter::compile("$other").expect_err("unknown");
+        assert!(error.contains("$other"), "{error}");
     }
 
     #[test]

@@ -24,5 +24,5 @@ pub use hooks::Login;
 pub use item::{Author, FileRef, Follow, Item, Parent};
 pub use paging::{Cursor, Paging, Position, Step};
 pub use params::{Param, ParamKind, Value, Values};
-pub use reply::{Entry, Page, ReplyError};
+pub use reply::{Asked, Entry, Page, ReplyError};
 pub use request::Request;

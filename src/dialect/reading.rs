@@ -1,6 +1,6 @@
 //! Reads the endpoints of a dialect's TOML file.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     definition::{params, text},
@@ -12,12 +12,47 @@ use super::{
 };
 use crate::config::reader::{Node, Table};
 
-pub(super) fn filter(node: &Node<'_>) -> Option<Filter> {
-    node.parsed(Filter::compile)
+/// How the filters of one file are compiled.
+pub(super) struct Filters {
+    /// Definitions that stand before each of them.
+    pub(super) defs: Arc<str>,
+    /// Whether tests have compiled them all, so that each can wait until it is needed.
+    pub(super) trusted: bool,
+}
+
+impl Filters {
+    /// Reads the definitions of `node`, if there are any.
+    pub(super) fn read(node: Option<&Node<'_>>, trusted: bool) -> Self {
+        let mut filters = Self {
+            defs: Arc::from(""),
+            trusted,
+        };
+        if let Some(node) = node
+            && let Some(text) = node.text()
+        {
+            // An input of their own, so that they are a program whose mistakes have a place.
+            if trusted
+                || node
+                    .parsed(|text| Filter::compile(&format!("{text}\n.")))
+                    .is_some()
+            {
+                filters.defs = text.into();
+            }
+        }
+        filters
+    }
+
+    pub(super) fn filter(&self, node: &Node<'_>) -> Option<Filter> {
+        if self.trusted {
+            return Some(Filter::trusted(node.text()?, &self.defs));
+        }
+        node.parsed(|text| Filter::compile_with(text, &self.defs))
+    }
 }
 
 /// What the endpoints of one file share.
 pub(super) struct Reading<'a> {
+    pub(super) filters: &'a Filters,
     pub(super) shared: &'a BTreeMap<String, Param>,
     pub(super) error: Option<&'a Node<'a>>,
 }
@@ -35,13 +70,14 @@ impl Reading<'_> {
         let template = table
             .need("get")
             .and_then(|node| node.parsed(|path| Template::compile(path, repeated)));
+        let filter = |node: &Node<'_>| self.filters.filter(node);
         let optional = |key| table.get(key).and_then(|n: Node<'_>| filter(&n));
         let (vars, check) = (optional("vars"), optional("check"));
         let (next, total) = (optional("next"), optional("total"));
         let each = table.need("each").and_then(|n| filter(&n));
         let item = table.need("item").and_then(|n| filter(&n));
         let error = table.get("error").as_ref().or(self.error).and_then(filter);
-        let pagings = pagings(&table, kind, next.is_some());
+        let pagings = self.pagings(&table, kind, next.is_some());
         if let (Some(template), false) = (&template, vars.is_some()) {
             let own = ["limit", "page", "offset"];
             for variable in template.variables() {
@@ -70,7 +106,7 @@ impl Reading<'_> {
             .get("roles")
             .and_then(|n| n.texts())
             .unwrap_or_default();
-        let with = withs(&table);
+        let with = self.withs(&table);
         table.finish();
         Some(Endpoint {
             name: name.to_owned(),
@@ -113,6 +149,107 @@ impl Reading<'_> {
             _ => params(table),
         }
     }
+
+    fn withs(&self, table: &Table<'_>) -> BTreeMap<String, With> {
+        let mut all = BTreeMap::new();
+        for (name, node) in table
+            .get("with")
+            .and_then(|n| n.table())
+            .map_or(Vec::new(), |t| t.entries())
+        {
+            let Some(table) = node.table() else { continue };
+            let endpoint = text(&table, "endpoint");
+            let params = table.need("params").and_then(|n| self.filters.filter(&n));
+            let when = table.get("when").and_then(|n| self.filters.filter(&n));
+            table.finish();
+            if let Some(params) = params {
+                let endpoint = if endpoint.is_empty() {
+                    name.to_owned()
+                } else {
+                    endpoint
+                };
+                all.insert(
+                    name.to_owned(),
+                    With {
+                        endpoint,
+                        params,
+                        when,
+                    },
+                );
+            }
+        }
+        all
+    }
+
+    fn pagings(&self, table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging> {
+        let Some(node) = table.get("paging") else {
+            if kind == EndpointKind::Listing {
+                table.error(
+                    "`paging` is missing; write `paging = { by = \"once\" }` for a listing of one page",
+                );
+            }
+            return vec![Paging::once()];
+        };
+        let nodes = if node.is_list() {
+            node.list().unwrap_or_default()
+        } else {
+            vec![node]
+        };
+        let pagings: Vec<_> = nodes
+            .iter()
+            .filter_map(|n| self.paging(n, has_next))
+            .collect();
+        if pagings.is_empty() {
+            vec![Paging::once()]
+        } else {
+            pagings
+        }
+    }
+
+    fn paging(&self, node: &Node<'_>, has_next: bool) -> Option<Paging> {
+        let table = node.table()?;
+        let by = table.need("by").and_then(|node| {
+            let word = node.text()?;
+            let found = By::ALL.iter().find(|(w, _)| *w == word);
+            if found.is_none() {
+                node.unknown("paging", word, By::ALL.iter().map(|(w, _)| *w));
+            }
+            found.map(|(_, by)| *by)
+        });
+        let count = |key| {
+            let value = table.get(key).and_then(|n: Node<'_>| n.int_at_least(1));
+            value.and_then(|n| u32::try_from(n).ok())
+        };
+        let paging = Paging {
+            by: by.unwrap_or(By::Once),
+            first: table
+                .get("first")
+                .and_then(|n| n.int())
+                .unwrap_or(i64::from(by == Some(By::Page))),
+            size: count("size"),
+            max: count("max"),
+            overlap: count("overlap").unwrap_or(0),
+            short_ends: table.get("end").is_some_and(|node| {
+                let word = node.text();
+                if word.is_some_and(|w| w != "short") {
+                    node.unknown("word", word.unwrap_or(""), ["short"]);
+                }
+                word == Some("short")
+            }),
+            when: table.get("when").and_then(|n| self.filters.filter(&n)),
+        };
+        if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {
+            node.error("this paging needs the filter `next`");
+        }
+        if paging.overlap > 0 && by != Some(By::Offset) {
+            node.error("`overlap` goes with `by = \"offset\"`");
+        }
+        if paging.size.is_some_and(|size| size <= paging.overlap) {
+            node.error("`overlap` must be smaller than `size`");
+        }
+        table.finish();
+        by.map(|_| paging)
+    }
 }
 
 fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
@@ -122,102 +259,4 @@ fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
         .map_or(Vec::new(), |t| t.entries());
     let pair = |(name, node): (&str, Node<'_>)| Some((name.to_owned(), node.text()?.to_owned()));
     entries.into_iter().filter_map(pair).collect()
-}
-
-fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
-    let mut all = BTreeMap::new();
-    for (name, node) in table
-        .get("with")
-        .and_then(|n| n.table())
-        .map_or(Vec::new(), |t| t.entries())
-    {
-        let Some(table) = node.table() else { continue };
-        let endpoint = text(&table, "endpoint");
-        let params = table.need("params").and_then(|n| filter(&n));
-        let when = table.get("when").and_then(|n| filter(&n));
-        table.finish();
-        if let Some(params) = params {
-            let endpoint = if endpoint.is_empty() {
-                name.to_owned()
-            } else {
-                endpoint
-            };
-            all.insert(
-                name.to_owned(),
-                With {
-                    endpoint,
-                    params,
-                    when,
-                },
-            );
-        }
-    }
-    all
-}
-
-fn pagings(table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging> {
-    let Some(node) = table.get("paging") else {
-        if kind == EndpointKind::Listing {
-            table.error(
-                "`paging` is missing; write `paging = { by = \"once\" }` for a listing of one page",
-            );
-        }
-        return vec![Paging::once()];
-    };
-    let nodes = if node.is_list() {
-        node.list().unwrap_or_default()
-    } else {
-        vec![node]
-    };
-    let pagings: Vec<_> = nodes.iter().filter_map(|n| paging(n, has_next)).collect();
-    if pagings.is_empty() {
-        vec![Paging::once()]
-    } else {
-        pagings
-    }
-}
-
-fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
-    let table = node.table()?;
-    let by = table.need("by").and_then(|node| {
-        let word = node.text()?;
-        let found = By::ALL.iter().find(|(w, _)| *w == word);
-        if found.is_none() {
-            node.unknown("paging", word, By::ALL.iter().map(|(w, _)| *w));
-        }
-        found.map(|(_, by)| *by)
-    });
-    let count = |key| {
-        let value = table.get(key).and_then(|n: Node<'_>| n.int_at_least(1));
-        value.and_then(|n| u32::try_from(n).ok())
-    };
-    let paging = Paging {
-        by: by.unwrap_or(By::Once),
-        first: table
-            .get("first")
-            .and_then(|n| n.int())
-            .unwrap_or(i64::from(by == Some(By::Page))),
-        size: count("size"),
-        max: count("max"),
-        overlap: count("overlap").unwrap_or(0),
-        short_ends: table.get("end").is_some_and(|node| {
-            let word = node.text();
-            if word.is_some_and(|w| w != "short") {
-                node.unknown("word", word.unwrap_or(""), ["short"]);
-            }
-            word == Some("short")
-        }),
-        when: table.get("when").and_then(|n| filter(&n)),
-    };
-    if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {
-        node.error("this paging needs the filter `next`");
-    }
-    if paging.overlap > 0 && by != Some(By::Offset) {
-        node.error("`overlap` goes with `by = \"offset\"`");
-    }
-    if paging.size.is_some_and(|size| size <= paging.overlap) {
-        node.error("`overlap` must be smaller than `size`");
-    }
-    table.finish();
-    by.map(|_| paging)
 }

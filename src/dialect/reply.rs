@@ -7,13 +7,40 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
-    endpoint::{Endpoint, follow_params},
+    endpoint::{Endpoint, follow_params, variables},
+    filter::Known,
     item::{Follow, Item},
     json,
-    paging::Shown,
-    request::variables_of,
+    paging::{Cursor, Shown},
+    params::Values,
+    request::{val_of, variables_of},
 };
 use crate::class::Class;
+
+/// What a reply answers: a part of it may be told by the question alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The site's address, which the reply's own addresses are relative to.
+    pub base: &'a Url,
+    /// The endpoint's parameters.
+    pub params: &'a Values,
+    /// What names the page.
+    pub at: &'a Cursor,
+    /// The reply's HTTP status.
+    pub status: u16,
+    /// Follow-ups that the job wants.
+    pub with: &'a [String],
+}
+
+impl Asked<'_> {
+    fn known(&self) -> Known {
+        Known {
+            params: val_of(&serde_json::Value::Object(variables(self.params))),
+            at: val_of(&serde_json::Value::Object(self.at.clone())),
+            status: val_of(&self.status.into()),
+        }
+    }
+}
 
 /// What a page showed.
 #[derive(Debug)]
@@ -61,14 +88,14 @@ impl ReplyError {
 
 impl Endpoint {
     /// The error that the reply itself reports, if it is JSON and reports one.
-    pub fn reported(&self, body: &[u8]) -> Option<ReplyError> {
+    pub fn reported(&self, body: &[u8], asked: &Asked<'_>) -> Option<ReplyError> {
         let value = json::read(body).ok()?;
-        self.error_in(&value)
+        self.error_in(&value, &asked.known())
     }
 
-    fn error_in(&self, value: &Val) -> Option<ReplyError> {
+    fn error_in(&self, value: &Val, known: &Known) -> Option<ReplyError> {
         let filter = self.reply.error.as_ref()?;
-        let output = match filter.first(value.clone()) {
+        let output = match filter.first(value.clone(), known) {
             Ok(output) => output.filter(|v| !matches!(v, Val::Null))?,
             Err(message) => {
                 return Some(ReplyError::new(
@@ -91,25 +118,26 @@ impl Endpoint {
         ))
     }
 
-    /// Reads a page. `with` names the follow-ups that the job wants.
+    /// Reads a page.
     ///
     /// # Errors
     /// When the reply is no page of this endpoint: not JSON, out of bounds, or an error of the site's.
-    pub fn read(&self, body: &[u8], base: &Url, with: &[String]) -> Result<Page, ReplyError> {
+    pub fn read(&self, body: &[u8], asked: &Asked<'_>) -> Result<Page, ReplyError> {
         let listing = |message: String| ReplyError::new(Class::Listing, message);
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(listing("the reply is empty".to_owned()));
         }
         let value = json::read(body)
             .map_err(|error| listing(format!("{error}{}", looks_like_html(body))))?;
-        if let Some(error) = self.error_in(&value) {
+        let known = asked.known();
+        if let Some(error) = self.error_in(&value, &known) {
             return Err(error);
         }
         let whole = std::str::from_utf8(body).is_ok();
         let filters = &self.reply;
         let entries = filters
             .each
-            .all(value.clone())
+            .all(value.clone(), &known)
             .map_err(|error| listing(format!("not a page of `{}`: {error}", self.name)))?;
         let mut shown = Shown {
             count: entries.len(),
@@ -117,13 +145,13 @@ impl Endpoint {
         };
         if let Some(total) = &filters.total {
             let output = total
-                .first(value.clone())
+                .first(value.clone(), &known)
                 .map_err(|e| listing(format!("the filter `total` failed: {e}")))?;
             shown.total = output.and_then(|v| v.to_string().trim_matches('"').parse().ok());
         }
         if let Some(next) = filters.next.as_ref().filter(|_| !entries.is_empty()) {
             let output = next
-                .first(value)
+                .first(value, &known)
                 .map_err(|e| listing(format!("the filter `next` failed: {e}")))?;
             let cursor = output.filter(|v| !matches!(v, Val::Null));
             shown.next = cursor
@@ -135,7 +163,7 @@ impl Endpoint {
         }
         let entries: Vec<_> = entries
             .into_iter()
-            .map(|entry| self.entry(entry, base, with, whole))
+            .map(|entry| self.entry(entry, asked, &known, whole))
             .collect();
         shown.ids = entries
             .iter()
@@ -151,9 +179,9 @@ impl Endpoint {
         })
     }
 
-    fn entry(&self, entry: Val, base: &Url, with: &[String], whole: bool) -> Entry {
+    fn entry(&self, entry: Val, asked: &Asked<'_>, known: &Known, whole: bool) -> Entry {
         let raw = entry.to_string();
-        match self.item(&entry, &raw, base, with, whole) {
+        match self.item(&entry, &raw, asked, known, whole) {
             Ok(item) => Entry::Good(Box::new(item)),
             Err(message) => Entry::Bad { raw, message },
         }
@@ -163,26 +191,23 @@ impl Endpoint {
         &self,
         entry: &Val,
         raw: &str,
-        base: &Url,
-        with: &[String],
+        asked: &Asked<'_>,
+        known: &Known,
         whole: bool,
     ) -> Result<Item, String> {
-        let output = self.reply.item.first(entry.clone())?;
+        let output = self.reply.item.first(entry.clone(), known)?;
         let output = output.ok_or("the filter `item` gave nothing")?;
-        let mut item = Item::read(&output.to_string(), base)?;
-        for name in with {
+        let mut item = Item::read(&output.to_string(), asked.base)?;
+        for name in asked.with {
             let Some(follow) = self.with.get(name) else {
                 continue;
             };
-            let wanted = follow
-                .when
-                .as_ref()
-                .map(|when| when.first(entry.clone()))
-                .transpose()?;
-            if matches!(wanted, Some(None | Some(Val::Null | Val::Bool(false)))) {
+            if let Some(when) = &follow.when
+                && !when.holds(entry.clone(), known)?
+            {
                 continue;
             }
-            for output in follow.params.all(entry.clone())? {
+            for output in follow.params.all(entry.clone(), known)? {
                 item.follow.push(Follow {
                     endpoint: follow.endpoint.clone(),
                     params: follow_params(&output)?,

@@ -10,6 +10,8 @@ use larder::{
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::json;
 
+use super::recorded::asked;
+
 /// yande.re as a configuration makes it, and its posts.
 static POSTS: LazyLock<(Arc<Site>, Arc<Endpoint>)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
@@ -94,14 +96,14 @@ proptest! {
 
     #[test]
     fn whatever_json_a_site_sends_is_read_or_refused_without_a_panic(body in page()) {
-        let base = "https://booru.example/".parse().unwrap();
+        let base: url::Url = "https://booru.example/".parse().unwrap();
         let with = ["comments", "notes", "pools"].map(str::to_owned);
         let body = serde_json::to_vec(&body).unwrap();
         for endpoint in CATALOG.get("moebooru").unwrap().endpoints.values() {
-            if let Ok(page) = endpoint.read(&body, &base, &with) {
+            if let Ok(page) = endpoint.read(&body, &asked(&base, &with)) {
                 prop_assert_eq!(page.shown.count, page.entries.len());
             }
-            let _ = endpoint.reported(&body);
+            let _ = endpoint.reported(&body, &asked(&base, &with));
         }
     }
 }

@@ -2,11 +2,15 @@
 //! the whole normal form of each.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use larder::{
     class::Class,
-    dialect::{Catalog, Endpoint, Entry, Page},
+    dialect::{Asked, Catalog, Cursor, Endpoint, Entry, Page, Values},
 };
 use serde_json::{Value, json};
 use url::Url;
@@ -25,10 +29,23 @@ fn base() -> Url {
     "https://booru.example/".parse().unwrap()
 }
 
+/// A question without parameters, answered with status 200.
+pub(super) fn asked<'a>(base: &'a Url, with: &'a [String]) -> Asked<'a> {
+    static PARAMS: Values = Values::new();
+    static AT: LazyLock<Cursor> = LazyLock::new(Cursor::new);
+    Asked {
+        base,
+        params: &PARAMS,
+        at: &AT,
+        status: 200,
+        with,
+    }
+}
+
 fn page(from: &str, file: &str, with: &[&str]) -> Page {
     let with: Vec<_> = with.iter().map(ToString::to_string).collect();
     endpoint(from)
-        .read(&recording(file), &base(), &with)
+        .read(&recording(file), &asked(&base(), &with))
         .unwrap()
 }
 
@@ -245,7 +262,7 @@ fn the_cursor_is_the_smallest_id_and_an_empty_page_has_none() {
         page("posts", "posts_old", &[]).shown.next.unwrap()["before"],
         352
     );
-    let empty = endpoint("posts").read(b"[]", &base(), &[]).unwrap();
+    let empty = endpoint("posts").read(b"[]", &asked(&base(), &[])).unwrap();
     assert!(empty.entries.is_empty() && empty.shown.next.is_none());
 }
 
@@ -259,11 +276,13 @@ fn errors_of_the_site_are_told_apart_on_every_endpoint() {
     ] {
         for name in ["posts", "comments", "notes", "pools"] {
             let error = endpoint(name)
-                .read(&recording(file), &base(), &[])
+                .read(&recording(file), &asked(&base(), &[]))
                 .unwrap_err();
             assert_eq!(error.class, class, "{name} {file}");
             assert!(error.message.contains(words), "{}", error.message);
-            let reported = endpoint(name).reported(&recording(file)).unwrap();
+            let reported = endpoint(name)
+                .reported(&recording(file), &asked(&base(), &[]))
+                .unwrap();
             assert_eq!(reported.message, error.message);
         }
     }
@@ -284,7 +303,7 @@ fn what_is_no_page_is_refused() {
             "{\"posts\": []}",
         ] {
             let error = endpoint(name)
-                .read(body.as_bytes(), &base(), &[])
+                .read(body.as_bytes(), &asked(&base(), &[]))
                 .expect_err(body);
             assert_eq!(error.class, Class::Listing, "{name} {body}");
         }
@@ -292,7 +311,7 @@ fn what_is_no_page_is_refused() {
     for body in ["", "[]", "null", "7", "<html>"] {
         assert!(
             endpoint("pools")
-                .read(body.as_bytes(), &base(), &[])
+                .read(body.as_bytes(), &asked(&base(), &[]))
                 .is_err(),
             "{body}"
         );
@@ -304,8 +323,7 @@ fn only_the_id_of_a_post_must_be_there() {
     let page = endpoint("posts")
         .read(
             br#"[{"id": 5}, {"tags": "no id"}, 7, null, {"id": 6, "tags": ""}]"#,
-            &base(),
-            &[],
+            &asked(&base(), &[]),
         )
         .unwrap();
     let good: Vec<_> = page
