@@ -100,6 +100,7 @@ async fn download(
         .parse()
         .map_err(|_| Failure::new(Class::BadUrl, format!("`{}` is not a URL", task.url)))?;
     let mut out = Outgoing::get(url);
+    out.headers.clone_from(&job.site.dialect.media_headers);
     tracing::debug!(job.name = %job.name, "GET {}", redact(&out.url));
     out.proxy.clone_from(&job.site.proxy);
     let site = job.site.clone();

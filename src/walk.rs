@@ -96,7 +96,12 @@ pub fn outgoing(
     let Some(request) = request else {
         return Ok(None);
     };
-    let mut out = Outgoing::get(request.url);
+    let mut out = Outgoing {
+        method: request.method,
+        headers: request.headers,
+        body: request.body,
+        ..Outgoing::get(request.url)
+    };
     if let (Some(login), Some(hook)) = (&site.login, site.dialect.login) {
         out.secret_query = Login::query(hook, login, &site.vars)
             .map_err(|error| Failure::new(Class::Auth, error))?;
@@ -125,7 +130,7 @@ pub async fn walk(
         return commit(context, job, lease, task, None).await;
     };
     let url = redact(&out.url);
-    tracing::debug!(job.name = %job.name, "GET {url}");
+    tracing::debug!(job.name = %job.name, "{} {url}", out.method.word());
     let named = |failure: Failure| failure.about(&url);
     let reply = context.http.page(&out, Accept::Json).await;
     let reply = reply.map_err(|error| named(error.into()))?;

@@ -40,7 +40,7 @@ fn describe(text: &mut String, job: &Job) -> bool {
     let request = job.listing.request(site, &job.params, &first.at, limit);
     let good = match request {
         Ok(Some(request)) => {
-            let _ = writeln!(text, "  asks first  GET {}", one_line(request.url.as_str()));
+            let _ = writeln!(text, "  asks first  {}", one_line(&request.to_string()));
             true
         }
         Ok(None) => {

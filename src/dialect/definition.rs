@@ -10,7 +10,7 @@ use super::{
     endpoint::{Endpoint, EndpointKind},
     hooks::Login,
     params::Param,
-    reading::{Filters, Reading},
+    reading::{Filters, Reading, ask},
 };
 use crate::config::{
     HostPattern, Rate,
@@ -35,6 +35,8 @@ pub struct Dialect {
     pub presets: BTreeMap<String, Preset>,
     /// The path of an item's web page by kind, with `{id}` in it.
     pub kinds: BTreeMap<String, String>,
+    /// Headers of requests for files, which go to media hosts: never a secret.
+    pub media_headers: Vec<(String, String)>,
     /// Whether the dialect has one instance, whose records carry the dialect's name.
     pub single: bool,
 }
@@ -112,8 +114,11 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
     }
     let error = table.get("error");
     let filters = Filters::read(table.get("defs").as_ref(), trusted);
+    let headers = ask::headers(table.get("headers").as_ref());
+    let media_headers = ask::plain_headers(table.get("media_headers").as_ref());
     let reading = Reading {
         filters: &filters,
+        headers: &headers,
         shared: &shared,
         error: error.as_ref(),
     };
@@ -155,6 +160,7 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         endpoints,
         presets,
         kinds,
+        media_headers,
         single,
     }
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::{
+    ask::Ask,
     filter::{Filter, Known},
     item::value_of,
     paging::{Paging, Position},
     params::{Param, Value, Values},
-    request::{Request, Template, Variables, val_of, variables_of},
+    request::{Request, Variables, val_of, variables_of},
 };
 use crate::config::Site;
 
@@ -39,8 +40,7 @@ pub struct Endpoint {
     pub roles: Vec<String>,
     /// Whether new members appear first.
     pub enters_top: bool,
-    pub(super) template: Template,
-    pub(super) vars: Option<Filter>,
+    pub(super) ask: Ask,
     pub(super) check: Option<Filter>,
     pub(super) pagings: Vec<Paging>,
     pub(super) reply: ReplyFilters,
@@ -116,14 +116,7 @@ impl Endpoint {
             variables.insert("limit".to_owned(), limit.into());
         }
         variables.extend(at.cursor.clone());
-        if let Some(filter) = &self.vars {
-            let input = val_of(&Json::Object(variables.clone()));
-            let Some(output) = filter.first(input, &Known::default())? else {
-                return Ok(None);
-            };
-            variables.extend(variables_of(&output)?);
-        }
-        self.template.expand(&site.url, &variables).map(Some)
+        self.ask.request(&site.url, variables)
     }
 }
 

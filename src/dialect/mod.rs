@@ -3,6 +3,7 @@
 //! A dialect is a TOML file of RFC 6570 request templates and jq reply filters. This room compiles them once, turns a
 //! job's parameters into requests and a reply into items in larder's normal form. Pure: no I/O, no clock.
 
+mod ask;
 mod catalog;
 mod definition;
 mod endpoint;

@@ -1,14 +1,16 @@
 //! Reads the endpoints of a dialect's TOML file.
 
+pub(super) mod ask;
+mod paging;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    ask::Line,
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
     filter::Filter,
-    paging::{By, Paging},
     params::Param,
-    request::Template,
 };
 use crate::config::reader::{Node, Table};
 
@@ -54,6 +56,8 @@ impl Filters {
 pub(super) struct Reading<'a> {
     pub(super) filters: &'a Filters,
     pub(super) shared: &'a BTreeMap<String, Param>,
+    /// Headers of every request.
+    pub(super) headers: &'a [(String, Line)],
     pub(super) error: Option<&'a Node<'a>>,
 }
 
@@ -66,32 +70,19 @@ impl Reading<'_> {
     ) -> Option<Endpoint> {
         let about = text(&table, "about");
         let params = self.params(&table);
-        let repeated = repeated(&table);
-        let template = table
-            .need("get")
-            .and_then(|node| node.parsed(|path| Template::compile(path, repeated)));
+        let ask = self.ask(&table);
         let filter = |node: &Node<'_>| self.filters.filter(node);
         let optional = |key| table.get(key).and_then(|n: Node<'_>| filter(&n));
-        let (vars, check) = (optional("vars"), optional("check"));
+        let check = optional("check");
         let (next, total) = (optional("next"), optional("total"));
         let each = table.need("each").and_then(|n| filter(&n));
         let item = table.need("item").and_then(|n| filter(&n));
         let error = table.get("error").as_ref().or(self.error).and_then(filter);
         let pagings = self.pagings(&table, kind, next.is_some());
-        if let (Some(template), false) = (&template, vars.is_some()) {
-            let own = ["limit", "page", "offset"];
-            for variable in template.variables() {
-                if !params.contains_key(&variable)
-                    && !own.contains(&variable.as_str())
-                    && next.is_none()
-                {
-                    let known = params.keys().map(String::as_str).chain(own);
-                    let hint = crate::config::reader::suggest(&variable, known);
-                    table.error(format!(
-                        "nothing gives the template's variable `{variable}`{hint}"
-                    ));
-                }
-            }
+        if let Some(ask) = &ask
+            && next.is_none()
+        {
+            ask::check_variables(&table, ask, &params, &["limit", "page", "offset"]);
         }
         let enters_top = table.get("enters").is_some_and(|node| {
             let word = node.text();
@@ -116,8 +107,7 @@ impl Reading<'_> {
             follows: with.keys().cloned().collect(),
             roles: roles.into_iter().map(str::to_owned).collect(),
             enters_top,
-            template: template?,
-            vars,
+            ask: ask?,
             check,
             pagings,
             reply: ReplyFilters {
@@ -180,83 +170,4 @@ impl Reading<'_> {
         }
         all
     }
-
-    fn pagings(&self, table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging> {
-        let Some(node) = table.get("paging") else {
-            if kind == EndpointKind::Listing {
-                table.error(
-                    "`paging` is missing; write `paging = { by = \"once\" }` for a listing of one page",
-                );
-            }
-            return vec![Paging::once()];
-        };
-        let nodes = if node.is_list() {
-            node.list().unwrap_or_default()
-        } else {
-            vec![node]
-        };
-        let pagings: Vec<_> = nodes
-            .iter()
-            .filter_map(|n| self.paging(n, has_next))
-            .collect();
-        if pagings.is_empty() {
-            vec![Paging::once()]
-        } else {
-            pagings
-        }
-    }
-
-    fn paging(&self, node: &Node<'_>, has_next: bool) -> Option<Paging> {
-        let table = node.table()?;
-        let by = table.need("by").and_then(|node| {
-            let word = node.text()?;
-            let found = By::ALL.iter().find(|(w, _)| *w == word);
-            if found.is_none() {
-                node.unknown("paging", word, By::ALL.iter().map(|(w, _)| *w));
-            }
-            found.map(|(_, by)| *by)
-        });
-        let count = |key| {
-            let value = table.get(key).and_then(|n: Node<'_>| n.int_at_least(1));
-            value.and_then(|n| u32::try_from(n).ok())
-        };
-        let paging = Paging {
-            by: by.unwrap_or(By::Once),
-            first: table
-                .get("first")
-                .and_then(|n| n.int())
-                .unwrap_or(i64::from(by == Some(By::Page))),
-            size: count("size"),
-            max: count("max"),
-            overlap: count("overlap").unwrap_or(0),
-            short_ends: table.get("end").is_some_and(|node| {
-                let word = node.text();
-                if word.is_some_and(|w| w != "short") {
-                    node.unknown("word", word.unwrap_or(""), ["short"]);
-                }
-                word == Some("short")
-            }),
-            when: table.get("when").and_then(|n| self.filters.filter(&n)),
-        };
-        if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {
-            node.error("this paging needs the filter `next`");
-        }
-        if paging.overlap > 0 && by != Some(By::Offset) {
-            node.error("`overlap` goes with `by = \"offset\"`");
-        }
-        if paging.size.is_some_and(|size| size <= paging.overlap) {
-            node.error("`overlap` must be smaller than `size`");
-        }
-        table.finish();
-        by.map(|_| paging)
-    }
-}
-
-fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
-    let entries = table
-        .get("query")
-        .and_then(|n| n.table())
-        .map_or(Vec::new(), |t| t.entries());
-    let pair = |(name, node): (&str, Node<'_>)| Some((name.to_owned(), node.text()?.to_owned()));
-    entries.into_iter().filter_map(pair).collect()
 }

@@ -1,6 +1,6 @@
 //! A request as a dialect describes it: an RFC 6570 template filled with variables.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use iri_string::{
     spec::UriSpec,
@@ -13,11 +13,30 @@ use jaq_json::Val;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::http::{Method, Payload};
+
 /// What is asked, without secrets: those are added when it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
+    /// How.
+    pub method: Method,
     /// The address.
     pub url: Url,
+    /// Headers of the dialect.
+    pub headers: Vec<(String, String)>,
+    /// What a POST carries.
+    pub body: Option<Payload>,
+}
+
+impl fmt::Display for Request {
+    /// The request in one line, with its body, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method.word(), self.url)?;
+        match &self.body {
+            None => Ok(()),
+            Some(body) => write!(f, " with {body}"),
+        }
+    }
 }
 
 /// A compiled request template.
@@ -31,7 +50,7 @@ pub(super) struct Template {
 /// Variables of a template: names to JSON scalars; null means undefined.
 pub(super) type Variables = Map<String, Value>;
 
-struct Scalars<'a>(&'a Variables);
+pub(super) struct Scalars<'a>(pub(super) &'a Variables);
 
 impl Context for Scalars<'_> {
     fn visit<V: Visitor>(&self, visitor: V) -> V::Result {
@@ -48,7 +67,7 @@ impl Context for Scalars<'_> {
 }
 
 /// A scalar as it stands in a URL.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -84,11 +103,11 @@ impl Template {
         names
     }
 
-    /// The request for `variables`, below `base`.
+    /// The address for `variables`, below `base`.
     ///
     /// # Errors
     /// When the result is not a URL.
-    pub(super) fn expand(&self, base: &Url, variables: &Variables) -> Result<Request, String> {
+    pub(super) fn expand(&self, base: &Url, variables: &Variables) -> Result<Url, String> {
         let template = UriTemplateStr::new(&self.path).map_err(|error| error.to_string())?;
         let path = template
             .expand::<UriSpec, _>(&Scalars(variables))
@@ -105,7 +124,7 @@ impl Template {
                 }
             }
         }
-        Ok(Request { url })
+        Ok(url)
     }
 }
 
@@ -151,7 +170,6 @@ mod tests {
         template
             .expand(&base, &variables)
             .expect("expands")
-            .url
             .to_string()
     }
 

@@ -122,7 +122,7 @@ async fn redirects_end() {
     }
     let mut out = Outgoing::get(looping.url("/login"));
     out.method = Method::Post;
-    out.form = Some(vec![("a b".into(), "c&d".into())]);
+    out.body = Some(Payload::Form(vec![("a b".into(), "c&d".into())]));
     let reply = http(&[&looping])
         .page(&out, Accept::Any)
         .await
