@@ -81,11 +81,7 @@ pub async fn fetch(
 
 /// Whether files may come from this host: the site's own, or one of its media hosts.
 pub fn allowed(site: &Site, host: &str, port: u16) -> bool {
-    let own = site.url.host_str() == Some(host) && site.url.port_or_known_default() == Some(port);
-    own || site
-        .media_hosts
-        .iter()
-        .any(|pattern| pattern.matches(host, port))
+    site.takes_files_from(host, port)
 }
 
 async fn download(
@@ -99,11 +95,11 @@ async fn download(
         .url
         .parse()
         .map_err(|_| Failure::new(Class::BadUrl, format!("`{}` is not a URL", task.url)))?;
+    let site = job.site_with_id(&task.site).clone();
     let mut out = Outgoing::get(url);
-    out.headers.clone_from(&job.site.dialect.media_headers);
+    out.headers.clone_from(&site.dialect.media_headers);
     tracing::debug!(job.name = %job.name, "GET {}", redact(&out.url));
-    out.proxy.clone_from(&job.site.proxy);
-    let site = job.site.clone();
+    out.proxy.clone_from(&site.proxy);
     let mut download = context
         .http
         .file(&out, &move |host, port| allowed(&site, host, port))

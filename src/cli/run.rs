@@ -52,8 +52,6 @@ impl Run {
         for note in check::notes(&config) {
             tracing::warn!("{note}");
         }
-        // Every walk of this version is a full one: there is no coverage yet that `--full` could ignore.
-        let _ = self.full;
         let runtime = runtime()?;
         if self.dry_run {
             return runtime.block_on(dry(&config, &jobs, quiet));
@@ -66,7 +64,8 @@ impl Run {
                 session.archive.id()
             ))?;
         }
-        let finished = runtime.block_on(work(&config, &jobs, session, self.until, quiet))?;
+        let finished =
+            runtime.block_on(work(&config, &jobs, session, self.until, self.full, quiet))?;
         if !quiet {
             print(&finished.summary)?;
         }
@@ -150,6 +149,7 @@ pub(super) async fn work(
     jobs: &[Arc<Job>],
     session: Session,
     until: Option<jiff::civil::Time>,
+    full: bool,
     quiet: bool,
 ) -> anyhow::Result<Finished> {
     let stop = CancellationToken::new();
@@ -162,6 +162,7 @@ pub(super) async fn work(
     let runner = Runner::begin(
         config,
         jobs,
+        full,
         session.store.clone(),
         session.archive.clone(),
         http,
@@ -179,6 +180,9 @@ pub(super) async fn work(
     let mut summary = String::new();
     for active in runner.jobs.values() {
         summary += &summarise(active, &session.store, took);
+        if let Some(wall) = wall_of(&config.archive.state, &active.job.name)? {
+            summary += &format!("  {}\n", one_line(&wall));
+        }
     }
     let state = config.archive.state.clone();
     let names: Vec<_> = jobs.iter().map(|job| job.name.clone()).collect();
@@ -211,6 +215,15 @@ fn any_failed(state: &Path, names: &[String]) -> anyhow::Result<bool> {
     Ok(rows
         .iter()
         .any(|row| names.contains(&row.name) && row.failures > 0))
+}
+
+/// Why the run of a job saw less than its listing holds.
+fn wall_of(state: &Path, name: &str) -> anyhow::Result<Option<String>> {
+    let reader = crate::store::Reader::open(state)?;
+    let rows = reader.map(|reader| reader.jobs()).transpose()?;
+    let mut rows = rows.unwrap_or_default().into_iter();
+    let row = rows.find(|row| row.name == name);
+    Ok(row.and_then(|row| row.last).and_then(|last| last.wall))
 }
 
 /// What happened to a job this time, by outcome.
@@ -324,10 +337,17 @@ fn dry_text(name: &str, report: &DryReport) -> String {
         (report.filtered, "refused by `where`"),
         (report.gone, "gone upstream"),
         (report.unreadable, "unreadable"),
+        (
+            report.lookups,
+            "look-ups more, which would tell what the listing does not",
+        ),
     ] {
         if n > 0 {
             text += &format!("  {} {words}\n", number(n));
         }
+    }
+    if report.wall {
+        text += "  the site shows no more of this listing, though there is more\n";
     }
     text
 }

@@ -169,7 +169,7 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
 fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>) {
     for endpoint in endpoints.values() {
         for (name, with) in &endpoint.with {
-            if !endpoints.contains_key(&with.endpoint) {
+            if with.dialect.is_none() && !endpoints.contains_key(&with.endpoint) {
                 let hint = crate::config::reader::suggest(
                     &with.endpoint,
                     endpoints.keys().map(String::as_str),
@@ -178,6 +178,16 @@ fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>)
                     "`with.{name}` of `{}` leads to an unknown endpoint `{}`{hint}",
                     endpoint.name, with.endpoint
                 ));
+            }
+            let known = || endpoints.values().flat_map(|endpoint| endpoint.with.keys());
+            for then in &with.then {
+                if !known().any(|name| name == then) {
+                    let hint = crate::config::reader::suggest(then, known().map(String::as_str));
+                    table.error(format!(
+                        "`with.{name}` of `{}` goes on with an unknown follow-up `{then}`{hint}",
+                        endpoint.name
+                    ));
+                }
             }
         }
     }

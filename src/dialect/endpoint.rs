@@ -36,10 +36,16 @@ pub struct Endpoint {
     pub params: BTreeMap<String, Param>,
     /// Names that a job's `with` may use.
     pub follows: Vec<String>,
-    /// Roles of the files that its items have; the first is taken when a job names none.
+    /// Roles of the files that its items have.
     pub roles: Vec<String>,
+    /// Roles that are taken when a job names none.
+    pub files: Vec<String>,
     /// Whether new members appear first.
     pub enters_top: bool,
+    /// What a 404 means; a failure unless the dialect says otherwise.
+    pub not_found: Option<NotFound>,
+    /// Whether a total of 0 after a larger one is how the site throttles.
+    pub zero_throttles: bool,
     pub(super) ask: Ask,
     pub(super) check: Option<Filter>,
     pub(super) pagings: Vec<Paging>,
@@ -54,6 +60,10 @@ pub(super) struct ReplyFilters {
     pub item: Filter,
     pub next: Option<Filter>,
     pub total: Option<Filter>,
+    pub last: Option<Filter>,
+    pub slice: Option<Filter>,
+    /// Pages of other endpoints that belong to the same listing.
+    pub follow: Option<Filter>,
     pub error: Option<Filter>,
 }
 
@@ -61,11 +71,43 @@ pub(super) struct ReplyFilters {
 #[derive(Debug)]
 pub(super) struct With {
     pub endpoint: String,
+    /// Of another dialect, at its own site.
+    pub dialect: Option<String>,
     pub params: Filter,
     pub when: Option<Filter>,
+    /// Follow-ups that may be asked for along with it, of what it brings.
+    pub then: Vec<String>,
+}
+
+/// What it means that there is no such thing: a 404 or 410.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotFound {
+    /// An empty page.
+    Empty,
+    /// The item that the page is about is gone upstream.
+    Gone,
+}
+
+impl NotFound {
+    /// The words in TOML.
+    pub(super) const ALL: [(&'static str, Self); 2] =
+        [("empty", Self::Empty), ("gone", Self::Gone)];
 }
 
 impl Endpoint {
+    /// Follow-ups that a job may ask for of what the listing leads to, besides its own.
+    pub fn deeper(&self) -> impl Iterator<Item = &str> {
+        self.with
+            .values()
+            .flat_map(|with| with.then.iter().map(String::as_str))
+    }
+
+    /// The other dialect that a follow-up leads to, and the endpoint there.
+    pub fn leads_away(&self, with: &str) -> Option<(&str, &str)> {
+        let with = self.with.get(with)?;
+        Some((with.dialect.as_deref()?, &with.endpoint))
+    }
+
     /// What the dialect itself objects to in `values`: (parameter, complaint).
     pub fn check(&self, values: &Values) -> Vec<(Option<String>, String)> {
         let Some(filter) = &self.check else {

@@ -19,11 +19,11 @@ mod request;
 
 pub use catalog::Catalog;
 pub use definition::{Dialect, Preset, PresetLimits};
-pub use endpoint::{Endpoint, EndpointKind};
+pub use endpoint::{Endpoint, EndpointKind, NotFound};
 pub use filter::{Filter, Predicate};
 pub use hooks::Login;
 pub use item::{Author, FileRef, Follow, Item, Parent};
-pub use paging::{Cursor, Paging, Position, Step};
+pub use paging::{Cursor, Paging, Position, Shown, Step};
 pub use params::{Param, ParamKind, Value, Values};
-pub use reply::{Asked, Entry, Page, ReplyError};
+pub use reply::{Asked, Entry, Gone, Page, ReplyError};
 pub use request::Request;

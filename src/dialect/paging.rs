@@ -53,6 +53,8 @@ pub struct Paging {
     pub overlap: u32,
     /// Whether fewer entries than `size` prove the end.
     pub short_ends: bool,
+    /// Whether the site shows its last page again and again beyond the last that it shows at all.
+    pub repeats: bool,
     /// jq predicate over the parameters; the first paging whose predicate holds is taken.
     pub when: Option<Filter>,
 }
@@ -76,6 +78,15 @@ pub struct Position {
     /// Digest of the ids that the page before showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<String>,
+    /// Empty pages in a row that the reply says are not the end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u32,
+    /// Slices of the listing begun so far, each to go past the wall of the one before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slices: u32,
+    /// Entries of the whole listing, as the page before said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
     /// Steps back in a row because the seam did not match.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub back: u32,
@@ -107,6 +118,10 @@ pub struct Shown {
     pub next: Option<Cursor>,
     /// Output of `total`.
     pub total: Option<u64>,
+    /// Output of `last`: whether the reply says that it is the last.
+    pub last: Option<bool>,
+    /// Output of `slice`: variables of a narrower listing that begins where this page ends.
+    pub slice: Option<Cursor>,
     /// Ids of the entries, in order; of an unreadable one a digest.
     pub ids: Vec<String>,
 }
@@ -118,12 +133,16 @@ pub enum Step {
     Next(Position),
     /// The listing is finished.
     End,
+    /// The site shows no more of it, though there is more.
+    Wall,
     /// The walk cannot go on.
     Stuck(String),
 }
 
 /// Steps back over a shifting seam before the walk gives up on catching it.
 const MOST_BACK: u32 = 5;
+/// Empty pages in a row within a listing that says it goes on: more are no listing.
+const MOST_SKIPPED: u32 = 20;
 
 impl Paging {
     /// A single reply.
@@ -135,6 +154,7 @@ impl Paging {
             max: None,
             overlap: 0,
             short_ends: false,
+            repeats: false,
             when: None,
         }
     }
@@ -164,6 +184,7 @@ impl Paging {
     /// The step after the page at `at` showed `shown`, having asked for `limit` entries.
     pub fn step(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
         let full = limit.is_none_or(|limit| shown.count >= limit as usize);
+        let digest = (shown.count > 0).then(|| hex::encode(Sha256::digest(shown.ids.join("\n"))));
         let next = |cursor: Cursor| Position {
             cursor,
             number: at.number + 1,
@@ -172,26 +193,28 @@ impl Paging {
             stale: at.stale,
             pass: at.pass,
             limit: limit.filter(|_| self.by == By::Page),
-            shown: (shown.count > 0).then(|| hex::encode(Sha256::digest(shown.ids.join("\n")))),
+            shown: digest.clone(),
+            slices: at.slices,
+            total: shown.total.or(at.total),
             ..Position::default()
         };
         if shown.count == 0 {
-            return self.empty(at, shown);
+            return self.empty(at, shown, limit);
         }
-        if self.short_ends && !full {
+        if self.by != By::Once && (shown.last == Some(true) || self.short_ends && !full) {
             return Step::End;
+        }
+        if self.repeats && digest.is_some() && digest == at.shown {
+            return self.wall(at, shown, limit, next);
         }
         match self.by {
             By::Once => Step::End,
             By::Page => {
                 let page = number(&at.cursor, "page", self.first);
-                let last = limit.zip(shown.total).is_some_and(|(limit, total)| {
-                    u64::try_from(page - self.first + 1).unwrap_or(0) * u64::from(limit) >= total
-                });
-                if last && !full {
+                if !full && self.is_past_total(page + 1, shown, limit) {
                     return Step::End;
                 }
-                Step::Next(next(numbered("page", page + 1)))
+                Step::Next(next(with_number(&at.cursor, "page", page + 1)))
             }
             By::Offset => self.offset(at, shown, next),
             By::Cursor => shown
@@ -213,7 +236,8 @@ impl Paging {
         if !matches && at.back < MOST_BACK && offset > self.first {
             // Entries were removed before this page, so some slid into the pages already read: go back one page.
             let step = i64::try_from(shown.count).unwrap_or(1).max(1);
-            let mut back = next(numbered("offset", (offset - step).max(self.first)));
+            let to = (offset - step).max(self.first);
+            let mut back = next(with_number(&at.cursor, "offset", to));
             back.seam.clone_from(&at.seam);
             back.back = at.back + 1;
             back.pass = at.pass + 1;
@@ -227,30 +251,95 @@ impl Paging {
         {
             return Step::End;
         }
-        let advance = (count - i64::from(self.overlap)).max(1);
-        Step::Next(next(numbered("offset", offset.saturating_add(advance))))
+        // Hidden entries make pages short, and a site may allow fewer than were asked for: only what was shown is passed.
+        let advance = (count - i64::from(self.overlap)).max((count + 1) / 2);
+        let to = offset.saturating_add(advance);
+        Step::Next(next(with_number(&at.cursor, "offset", to)))
     }
 
-    fn empty(&self, at: &Position, shown: &Shown) -> Step {
-        let beyond = shown.total.is_some_and(|total| {
-            self.by == By::Offset
-                && u64::try_from(number(&at.cursor, "offset", self.first))
-                    .is_ok_and(|at| at >= total)
-        });
-        let proven = match self.by {
-            By::Once => true,
-            By::Cursor => shown.next.is_none(),
-            By::Keyset => at.after_full,
-            By::Page | By::Offset => beyond,
-        };
-        if proven || at.again {
+    /// Whether the pages before `page` hold as many entries as the site says there are.
+    fn is_past_total(&self, page: i64, shown: &Shown, limit: Option<u32>) -> bool {
+        limit.zip(shown.total).is_some_and(|(limit, total)| {
+            u64::try_from(page - self.first).unwrap_or(0) * u64::from(limit) >= total
+        })
+    }
+
+    /// After a page that shows what the one before showed: the end, the wall, or a slice that begins there.
+    fn wall(
+        &self,
+        at: &Position,
+        shown: &Shown,
+        limit: Option<u32>,
+        next: impl Fn(Cursor) -> Position,
+    ) -> Step {
+        let page = number(&at.cursor, "page", self.first);
+        if self.by == By::Page && self.is_past_total(page, shown, limit) {
             return Step::End;
         }
-        Step::Next(Position {
+        let narrower = |slice: &&Cursor| slice.iter().any(|(k, v)| at.cursor.get(k) != Some(v));
+        match shown.slice.as_ref().filter(narrower) {
+            None => Step::Wall,
+            Some(slice) => {
+                let mut cursor = self.start().cursor;
+                cursor.extend(slice.clone());
+                Step::Next(Position {
+                    slices: at.slices + 1,
+                    shown: None,
+                    seam: Vec::new(),
+                    // The slice's own total is not that of the listing, but what there was before stays known.
+                    total: at.total,
+                    ..next(cursor)
+                })
+            }
+        }
+    }
+
+    fn empty(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
+        let offset = number(&at.cursor, "offset", self.first);
+        let beyond = shown.total.map(|total| {
+            self.by == By::Offset && u64::try_from(offset).is_ok_and(|offset| offset >= total)
+        });
+        let proven = shown.last == Some(true)
+            || match self.by {
+                By::Once => true,
+                By::Cursor => shown.next.is_none(),
+                By::Keyset => at.after_full,
+                By::Page | By::Offset => beyond == Some(true),
+            };
+        if proven {
+            return Step::End;
+        }
+        let again = Position {
             again: true,
             number: at.number + 1,
             ..at.clone()
-        })
+        };
+        if !at.again {
+            return Step::Next(again);
+        }
+        // Empty twice. Where the reply says that more follows, a stretch of hidden entries is passed over.
+        let goes_on = shown.last == Some(false) || self.by == By::Offset && beyond == Some(false);
+        let step = match self.by {
+            By::Page => Some(("page", 1)),
+            By::Offset => limit.map(|limit| ("offset", i64::from(limit))),
+            _ => None,
+        };
+        match step.filter(|_| goes_on) {
+            None => Step::End,
+            Some(_) if at.skipped >= MOST_SKIPPED => Step::Stuck(format!(
+                "{MOST_SKIPPED} empty pages in a row, and the site says that more follows"
+            )),
+            Some((name, by)) => {
+                let to = number(&at.cursor, name, self.first).saturating_add(by);
+                Step::Next(Position {
+                    cursor: with_number(&at.cursor, name, to),
+                    skipped: at.skipped + 1,
+                    again: false,
+                    seam: Vec::new(),
+                    ..again
+                })
+            }
+        }
     }
 
     fn seam(&self, shown: &Shown) -> Vec<String> {
@@ -263,8 +352,11 @@ fn number(cursor: &Cursor, name: &str, first: i64) -> i64 {
     cursor.get(name).and_then(Value::as_i64).unwrap_or(first)
 }
 
-fn numbered(name: &str, value: i64) -> Cursor {
-    Cursor::from_iter([(name.to_owned(), value.into())])
+/// `cursor` with another number; what else names the page, such as a slice, stays.
+fn with_number(cursor: &Cursor, name: &str, value: i64) -> Cursor {
+    let mut cursor = cursor.clone();
+    cursor.insert(name.to_owned(), value.into());
+    cursor
 }
 
 #[cfg(test)]
@@ -318,15 +410,17 @@ mod tests {
             };
             let shown = Shown {
                 count: page.len(),
-                next: page.last().map(|id| numbered("before", i64::from(*id))),
-                total: None,
+                next: page
+                    .last()
+                    .map(|id| with_number(&Cursor::new(), "before", i64::from(*id))),
                 ids: page.iter().map(u32::to_string).collect(),
+                ..Shown::default()
             };
             seen.extend(page);
             match paging.step(&at, &shown, limit) {
                 Step::Next(next) => at = next,
                 Step::End => return (seen, requests),
-                Step::Stuck(why) => panic!("{why}"),
+                other => panic!("{other:?}"),
             }
         }
     }
@@ -392,6 +486,126 @@ mod tests {
             ..paging(By::Page)
         };
         assert_eq!(walk(&short, vec![3, 2, 1], |_, _| ()).1, 2);
+    }
+
+    /// Walks days of entries, newest first, on a site that shows `wall` pages of two and then the last of them again.
+    fn walk_with_wall(days: &[u32], wall: i64, slices: bool) -> (Vec<u32>, Step) {
+        let search = Paging {
+            first: 1,
+            repeats: true,
+            ..paging(By::Page)
+        };
+        let (mut at, mut seen) = (search.start(), Vec::new());
+        for _ in 0..200 {
+            let until = number(&at.cursor, "until", i64::MAX);
+            let within: Vec<u32> = days
+                .iter()
+                .copied()
+                .filter(|id| i64::from(id / 10) <= until)
+                .collect();
+            let page = number(&at.cursor, "page", 1).min(wall);
+            let from = (page as usize - 1) * 2;
+            let page: Vec<u32> = within.iter().copied().skip(from).take(2).collect();
+            let shown = Shown {
+                count: page.len(),
+                total: Some(within.len() as u64),
+                ids: page.iter().map(u32::to_string).collect(),
+                slice: page
+                    .last()
+                    .filter(|_| slices)
+                    .map(|id| with_number(&Cursor::new(), "until", i64::from(id / 10))),
+                ..Shown::default()
+            };
+            for id in page {
+                if !seen.contains(&id) {
+                    seen.push(id);
+                }
+            }
+            match search.step(&at, &shown, Some(2)) {
+                Step::Next(next) => at = next,
+                end => return (seen, end),
+            }
+        }
+        panic!("the walk does not end")
+    }
+
+    #[test]
+    fn a_wall_is_told_from_the_end_and_slices_go_past_it() {
+        // Entry 43 is of day 4.
+        let days = [95, 94, 93, 82, 81, 70, 63, 62, 61, 50, 43, 42, 31];
+        let (seen, end) = walk_with_wall(&days, 3, false);
+        assert_eq!((seen, end), (days[..6].to_vec(), Step::Wall));
+        let (seen, end) = walk_with_wall(&days, 3, true);
+        assert_eq!((seen, end), (days.to_vec(), Step::End));
+        // A day that is larger than the site shows cannot be sliced further.
+        let day = [19, 18, 17, 16, 15, 14, 13, 12, 11, 3];
+        let (seen, end) = walk_with_wall(&day, 3, true);
+        assert_eq!((seen, end), (day[..6].to_vec(), Step::Wall));
+        // What is shown again at the very end is the end.
+        let (seen, end) = walk_with_wall(&days[..6], 3, true);
+        assert_eq!((seen, end), (days[..6].to_vec(), Step::End));
+    }
+
+    #[test]
+    fn the_reply_knows_best_whether_it_is_the_last() {
+        let page = paging(By::Page);
+        let shown = |count: usize, last| Shown {
+            count,
+            last: Some(last),
+            ids: (0..count).map(|n| n.to_string()).collect(),
+            ..Shown::default()
+        };
+        let at = page.start();
+        assert_eq!(page.step(&at, &shown(2, true), Some(2)), Step::End);
+        // Empty, but not the last: asked again, then passed over, but not for ever.
+        let (mut at, mut requests) = (page.start(), 0);
+        let why = loop {
+            requests += 1;
+            match page.step(&at, &shown(0, false), Some(2)) {
+                Step::Next(next) => at = next,
+                Step::Stuck(why) => break why,
+                end => panic!("{end:?}"),
+            }
+        };
+        assert_eq!(requests, 2 * (MOST_SKIPPED + 1));
+        assert!(why.contains("empty pages"), "{why}");
+    }
+
+    #[test]
+    fn a_stretch_of_hidden_entries_is_no_end_of_an_offset_walk() {
+        let offset = Paging {
+            size: Some(4),
+            overlap: 1,
+            ..paging(By::Offset)
+        };
+        // Entries 4 to 15 of 20 are hidden.
+        let (mut at, mut seen) = (offset.start(), Vec::new());
+        for _ in 0..60 {
+            let from = number(&at.cursor, "offset", 0);
+            let ids: Vec<_> = (from..(from + 4).min(20))
+                .filter(|id| !(4..16).contains(id))
+                .map(|id| id.to_string())
+                .collect();
+            let shown = Shown {
+                count: ids.len(),
+                total: Some(20),
+                ids: ids.clone(),
+                ..Shown::default()
+            };
+            seen.extend(
+                ids.into_iter()
+                    .filter(|id| !seen.contains(id))
+                    .collect::<Vec<_>>(),
+            );
+            match offset.step(&at, &shown, Some(4)) {
+                Step::Next(next) => at = next,
+                end => {
+                    assert_eq!(end, Step::End);
+                    break;
+                }
+            }
+        }
+        assert_eq!(seen, ["0", "1", "2", "3", "16", "17", "18", "19"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     ask::Line,
     definition::{params, text},
-    endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
+    endpoint::{Endpoint, EndpointKind, NotFound, ReplyFilters, With},
     filter::Filter,
     params::Param,
 };
@@ -75,6 +75,7 @@ impl Reading<'_> {
         let optional = |key| table.get(key).and_then(|n: Node<'_>| filter(&n));
         let check = optional("check");
         let (next, total) = (optional("next"), optional("total"));
+        let (last, slice, follow) = (optional("last"), optional("slice"), optional("follow"));
         let each = table.need("each").and_then(|n| filter(&n));
         let item = table.need("item").and_then(|n| filter(&n));
         let error = table.get("error").as_ref().or(self.error).and_then(filter);
@@ -91,12 +92,29 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
-        // Web addresses are recognised by `larder add`; they are only checked to be texts here.
-        table.get("match").and_then(|n| n.texts());
+        self.addresses(&table);
         let roles = table
             .get("roles")
             .and_then(|n| n.texts())
             .unwrap_or_default();
+        let files = table.get("files").map(|node| {
+            for word in node.texts().unwrap_or_default() {
+                if !roles.contains(&word) {
+                    node.unknown("role", word, roles.iter().copied());
+                }
+            }
+            node.texts().unwrap_or_default()
+        });
+        let files = files.unwrap_or_else(|| roles.iter().take(1).copied().collect());
+        let not_found = table.get("not_found").and_then(|node| {
+            let word = node.text()?;
+            let found = NotFound::ALL.iter().find(|(w, _)| *w == word);
+            if found.is_none() {
+                node.unknown("word", word, NotFound::ALL.iter().map(|(w, _)| *w));
+            }
+            found.map(|(_, not_found)| *not_found)
+        });
+        let zero_throttles = table.get("zero_throttles").and_then(|n| n.bool());
         let with = self.withs(&table);
         table.finish();
         Some(Endpoint {
@@ -104,9 +122,12 @@ impl Reading<'_> {
             kind,
             about,
             params,
-            follows: with.keys().cloned().collect(),
+            follows: follows(&with),
             roles: roles.into_iter().map(str::to_owned).collect(),
+            files: files.into_iter().map(str::to_owned).collect(),
             enters_top,
+            not_found,
+            zero_throttles: zero_throttles.unwrap_or(false),
             ask: ask?,
             check,
             pagings,
@@ -115,6 +136,9 @@ impl Reading<'_> {
                 item: item?,
                 next,
                 total,
+                last,
+                slice,
+                follow,
                 error,
             },
             with,
@@ -140,6 +164,24 @@ impl Reading<'_> {
         }
     }
 
+    /// Web addresses that mean the endpoint are recognised by `larder add`; here they are only checked: texts, or tables
+    /// of a text and a filter from what it captures to parameters.
+    fn addresses(&self, table: &Table<'_>) {
+        let nodes = table.get("match").and_then(|node| node.list());
+        for node in nodes.unwrap_or_default() {
+            if !node.is_table() {
+                node.text();
+                continue;
+            }
+            let Some(table) = node.table() else { continue };
+            table.need("url").and_then(|node| node.text());
+            table
+                .need("params")
+                .and_then(|node| self.filters.filter(&node));
+            table.finish();
+        }
+    }
+
     fn withs(&self, table: &Table<'_>) -> BTreeMap<String, With> {
         let mut all = BTreeMap::new();
         for (name, node) in table
@@ -151,6 +193,8 @@ impl Reading<'_> {
             let endpoint = text(&table, "endpoint");
             let params = table.need("params").and_then(|n| self.filters.filter(&n));
             let when = table.get("when").and_then(|n| self.filters.filter(&n));
+            let dialect = table.get("dialect").and_then(|n| n.text());
+            let then = table.get("then").and_then(|n| n.texts());
             table.finish();
             if let Some(params) = params {
                 let endpoint = if endpoint.is_empty() {
@@ -162,12 +206,29 @@ impl Reading<'_> {
                     name.to_owned(),
                     With {
                         endpoint,
+                        dialect: dialect.map(str::to_owned),
                         params,
                         when,
+                        then: then
+                            .unwrap_or_default()
+                            .into_iter()
+                            .map(str::to_owned)
+                            .collect(),
                     },
                 );
             }
         }
         all
     }
+}
+
+/// Names that a job's `with` may use: the endpoint's own, and those of what they lead to.
+fn follows(with: &BTreeMap<String, With>) -> Vec<String> {
+    let mut names: Vec<_> = with.keys().cloned().collect();
+    for name in with.values().flat_map(|with| &with.then) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
 }

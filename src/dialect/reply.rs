@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{
     endpoint::{Endpoint, follow_params, variables},
-    filter::Known,
+    filter::{Filter, Known},
     item::{Follow, Item},
     json,
     paging::{Cursor, Shown},
@@ -49,8 +49,21 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// What the walk needs to know.
     pub shown: Shown,
+    /// Pages of other endpoints that belong to the same listing.
+    pub follow: Vec<Follow>,
+    /// What the site said instead of a page about something that it has no more.
+    pub gone: Option<Gone>,
     /// Items that a job's `where` refused, which are not among the entries any more.
     pub filtered: u64,
+}
+
+/// What the site said of something that is there no more.
+#[derive(Debug, Clone)]
+pub struct Gone {
+    /// In words.
+    pub why: String,
+    /// The reply, as JSON.
+    pub raw: Option<String>,
 }
 
 /// One entry of a page.
@@ -143,24 +156,36 @@ impl Endpoint {
             count: entries.len(),
             ..Shown::default()
         };
-        if let Some(total) = &filters.total {
-            let output = total
-                .first(value.clone(), &known)
-                .map_err(|e| listing(format!("the filter `total` failed: {e}")))?;
-            shown.total = output.and_then(|v| v.to_string().trim_matches('"').parse().ok());
+        let told = |name: &str, filter: &Option<Filter>| {
+            let Some(filter) = filter else {
+                return Ok(None);
+            };
+            let output = filter.first(value.clone(), &known);
+            let output = output.map_err(|e| listing(format!("the filter `{name}` failed: {e}")))?;
+            Ok(output.filter(|value| !matches!(value, Val::Null)))
+        };
+        let variables = |output: Option<Val>| {
+            let variables = output.map(|value| variables_of(&value)).transpose();
+            variables.map_err(listing)
+        };
+        shown.total = told("total", &filters.total)?
+            .and_then(|v| v.to_string().trim_matches('"').parse().ok());
+        shown.last = told("last", &filters.last)?.map(|v| !matches!(v, Val::Bool(false)));
+        shown.slice = variables(told("slice", &filters.slice)?)?;
+        if !entries.is_empty() {
+            shown.next = variables(told("next", &filters.next)?)?;
         }
-        if let Some(next) = filters.next.as_ref().filter(|_| !entries.is_empty()) {
-            let output = next
-                .first(value, &known)
-                .map_err(|e| listing(format!("the filter `next` failed: {e}")))?;
-            let cursor = output.filter(|v| !matches!(v, Val::Null));
-            shown.next = cursor
-                .map(|v| variables_of(&v))
-                .transpose()
-                .map_err(listing)?;
-        } else {
-            drop(value);
+        let mut follow = Vec::new();
+        if let Some(filter) = &filters.follow {
+            let outputs = filter.all(value.clone(), &known);
+            let outputs =
+                outputs.map_err(|e| listing(format!("the filter `follow` failed: {e}")))?;
+            for output in outputs {
+                let read = serde_json::from_str(&output.to_string());
+                follow.push(read.map_err(|e| listing(format!("the filter `follow`: {e}")))?);
+            }
         }
+        drop(value);
         let entries: Vec<_> = entries
             .into_iter()
             .map(|entry| self.entry(entry, asked, &known, whole))
@@ -175,6 +200,8 @@ impl Endpoint {
         Ok(Page {
             entries,
             shown,
+            follow,
+            gone: None,
             filtered: 0,
         })
     }
@@ -208,9 +235,10 @@ impl Endpoint {
                 continue;
             }
             for output in follow.params.all(entry.clone(), known)? {
-                item.follow.push(Follow {
+                item.with.push(Follow {
                     endpoint: follow.endpoint.clone(),
                     params: follow_params(&output)?,
+                    dialect: follow.dialect.clone(),
                 });
             }
         }

@@ -1,6 +1,9 @@
 //! `run --dry-run`: walks a listing and reports, and leaves nothing behind.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,10 @@ pub struct DryReport {
     pub gone: u64,
     /// Entries that no filter could read.
     pub unreadable: u64,
+    /// Look-ups that would tell more of the items, their files among it.
+    pub lookups: u64,
+    /// Whether the site shows no more of the listing, though there is more.
+    pub wall: bool,
     /// Files of the wanted roles.
     pub files: u64,
     /// Their bytes, as far as the site says.
@@ -47,29 +54,28 @@ pub async fn dry_run(
     stop: &CancellationToken,
     mut progress: impl FnMut(&DryReport),
 ) -> Result<DryReport, Failure> {
-    let key = HostKey::from_url(&job.site.url)
-        .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", job.site.url)))?;
-    let host = pace.host(&key, job.site.api);
     let readers = Semaphore::new(1);
-    let roles = job
-        .files
-        .clone()
-        .unwrap_or_else(|| job.listing.roles.iter().take(1).cloned().collect());
-    let (mut task, mut report, mut seen) =
-        (walk::first_page(job), DryReport::default(), BTreeSet::new());
-    let mut tries = 0;
-    let (mut again, mut stale) = (false, 0);
-    while again || seen.insert(page_key(&task)) {
+    let (mut report, mut seen) = (DryReport::default(), BTreeSet::new());
+    let mut open = VecDeque::from([walk::first_page(job)]);
+    let (mut tries, mut stale, mut again) = (0, 0, false);
+    while let Some(mut task) = open.pop_front() {
+        let (site, endpoint) = walk::endpoint(job, &task)?;
+        let key = HostKey::from_url(&site.url)
+            .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))?;
+        let host = pace.host(&key, site.api);
+        if !again && !seen.insert(page_key(&task)) {
+            return Err(Failure::new(Class::Loop, CIRCLE));
+        }
         again = false;
-        let Some(out) = walk::outgoing(job, &job.listing, &task)? else {
-            return Ok(report);
+        let Some(out) = walk::outgoing(job, &task)? else {
+            continue;
         };
         tokio::select! {
             () = stop.cancelled() => return Ok(report),
             () = host.turn() => {}
         }
         let page = match http.page(&out, Accept::Json).await {
-            Ok(reply) => walk::read(&readers, job, &job.listing, &task, reply).await,
+            Ok(reply) => walk::read(&readers, job, &task, reply).await,
             Err(error) => Err(error.into()),
         };
         let page = match page {
@@ -78,6 +84,7 @@ pub async fn dry_run(
                 Verdict::Again { wait, counted } => {
                     tries += u32::from(counted);
                     again = true;
+                    open.push_front(task);
                     tokio::time::sleep(std::time::Duration::from_millis(wait.unsigned_abs())).await;
                     continue;
                 }
@@ -88,8 +95,9 @@ pub async fn dry_run(
         tries = 0;
         report.pages += 1;
         report.filtered += page.filtered;
+        let roles = job.files.as_ref().unwrap_or(&endpoint.files);
         for entry in &page.entries {
-            count(&roles, entry, &mut report);
+            count(roles, entry, &mut report);
         }
         progress(&report);
         if job.max_pages.is_some_and(|most| report.pages >= most)
@@ -97,25 +105,27 @@ pub async fn dry_run(
         {
             return Ok(report);
         }
-        let paging = job.listing.paging(&task.params);
-        match paging.step(&task.at, &page.shown, walk::limit(job, &job.listing, &task)) {
-            Step::End => return Ok(report),
+        open.extend(walk::continued(job, &task, &page)?);
+        let paging = endpoint.paging(&task.params);
+        match paging.step(&task.at, &page.shown, walk::limit(job, endpoint, &task)) {
+            Step::End => {}
+            Step::Wall => report.wall = true,
             Step::Next(at) => {
                 let same = at.shown.is_some() && at.shown == task.at.shown;
                 stale = if same { stale + 1 } else { 0 };
                 if stale >= MOST_STALE {
-                    break;
+                    return Err(Failure::new(Class::Loop, CIRCLE));
                 }
                 task.at = at;
+                open.push_front(task);
             }
             Step::Stuck(why) => return Err(Failure::new(Class::Listing, why)),
         }
     }
-    Err(Failure::new(
-        Class::Loop,
-        "the listing shows the same page again and again",
-    ))
+    Ok(report)
 }
+
+const CIRCLE: &str = "the listing shows the same page again and again";
 
 fn count(roles: &[String], entry: &Entry, report: &mut DryReport) {
     let Entry::Good(item) = entry else {
@@ -124,6 +134,7 @@ fn count(roles: &[String], entry: &Entry, report: &mut DryReport) {
     };
     report.items += 1;
     report.gone += u64::from(item.gone.is_some());
+    report.lookups += (item.follow.len() + item.with.len()) as u64;
     for file in item
         .files
         .iter()

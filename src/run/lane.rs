@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, task::JoinHandle};
 
-use super::{Active, Failure, Runner, judge};
+use super::{Active, Failure, Runner, judge, site_of};
 use crate::{
     class::Class,
     clock::Millis,
@@ -258,8 +258,8 @@ async fn perform(
                 }
                 let more = walked.outcome == PageOutcome::Stored { more: true };
                 let limits = runner.check_limits(&active, more && walked.listing).await;
-                for key in &walked.hosts {
-                    runner.open_lane(key, &job.site);
+                for (key, site) in &walked.hosts {
+                    runner.open_lane(key, site);
                 }
                 if let PageOutcome::Failed(class, message) = walked.outcome {
                     tracing::error!(job.name = %job.name, class = %class, "The walk of `{}` cannot go on: {message}", job.name);
@@ -381,7 +381,7 @@ async fn failed(
         Ok(_) if pauses => runner.pause(active, class.word(), &message),
         Ok(moved) => {
             if let Some(key) = moved.and_then(|host| host.parse().ok()) {
-                runner.open_lane(&key, &active.job.site);
+                runner.open_lane(&key, site_of(&active.job, &key));
             }
             runner.wake_all();
         }

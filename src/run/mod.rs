@@ -53,6 +53,8 @@ pub struct Context {
     pub under_way: UnderWay,
     /// Whether another job may have brought a file since it was claimed.
     pub several_jobs: bool,
+    /// Whether items are looked up again whatever is known of them.
+    pub full: bool,
 }
 
 /// Replies parsed at once.
@@ -156,6 +158,7 @@ impl Runner {
     pub async fn begin(
         config: &Config,
         jobs: &[Arc<Job>],
+        full: bool,
         store: Store,
         archive: Arc<Archive>,
         http: Http,
@@ -167,12 +170,7 @@ impl Runner {
         for job in jobs {
             let begun = store.begin(spec(job, &names)).await?;
             let before = store.counts(begun.run);
-            hosts.extend(
-                begun
-                    .hosts
-                    .iter()
-                    .map(|host| (host.clone(), job.site.clone())),
-            );
+            hosts.extend(begun.hosts.iter().map(|host| (host.clone(), job.clone())));
             let one = Active {
                 job: job.clone(),
                 id: begun.job,
@@ -195,6 +193,7 @@ impl Runner {
                 storing: Semaphore::new(STORING),
                 under_way: UnderWay::default(),
                 several_jobs: jobs.len() > 1,
+                full,
             },
             jobs: active,
             min_free: config.archive.min_free,
@@ -208,16 +207,16 @@ impl Runner {
             tracker: TaskTracker::new(),
             error: Mutex::default(),
         });
-        for job in jobs {
+        for site in jobs.iter().flat_map(|job| job.sites()) {
             // Named first, so that a host of two sites gets the lower of their limits from the start.
-            if let Some(key) = HostKey::from_url(&job.site.url) {
-                let host = runner.context.pace.host(&key, job.site.api);
+            if let Some(key) = HostKey::from_url(&site.url) {
+                let host = runner.context.pace.host(&key, site.api);
                 runner.restore_hold(&host);
             }
         }
-        for (host, site) in hosts {
+        for (host, job) in hosts {
             if let Ok(key) = host.parse() {
-                runner.open_lane(&key, &site);
+                runner.open_lane(&key, site_of(&job, &key));
             }
         }
         Ok(runner)
@@ -362,7 +361,7 @@ impl Runner {
                 .await?;
             for (job, host) in hosts {
                 if let (Some(active), Ok(key)) = (self.jobs.get(&job), host.parse()) {
-                    self.open_lane(&key, &active.job.site);
+                    self.open_lane(&key, site_of(&active.job, &key));
                 }
             }
             self.wake_all();
@@ -524,6 +523,12 @@ impl Runner {
             .get_or_insert(error);
         self.ended.notify_one();
     }
+}
+
+/// The site of a job whose pages or files come from a host.
+fn site_of<'a>(job: &'a Job, key: &HostKey) -> &'a Arc<Site> {
+    let (name, port) = key.as_str().rsplit_once(':').unwrap_or((key.as_str(), ""));
+    job.site_at(name, port.parse().unwrap_or(0))
 }
 
 /// Until when hosts asked an earlier process to wait.

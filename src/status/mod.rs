@@ -91,6 +91,8 @@ pub struct JobStatus {
     pub counts: RunCounts,
     /// Entries of the listing, where the site says.
     pub total: Option<i64>,
+    /// Why that run saw less than the listing holds, in words.
+    pub wall: Option<String>,
     /// (started, ended, result) of that run.
     pub last: Option<(Millis, Option<Millis>, Option<String>)>,
     /// Failures listed now.
@@ -171,6 +173,7 @@ fn never_run(name: &str, site: &str, listing: &str) -> JobStatus {
         message: None,
         counts: RunCounts::default(),
         total: None,
+        wall: None,
         last: None,
         failures: 0,
         rate: (0.0, 0.0),
@@ -188,9 +191,13 @@ fn of_row(row: JobRow, config: &Config, held: bool, hosts: &[HostRow], now: Mill
     if let Some(last) = &row.last {
         job.counts = last.counts;
         job.total = last.total;
+        job.wall.clone_from(&last.wall);
         job.last = Some((last.started, last.ended, last.result.clone()));
     }
-    let hold = configured.and_then(|job| hold_of(&job.site, hosts, now));
+    let sites = configured.into_iter().flat_map(|job| job.sites());
+    let hold = sites
+        .filter_map(|site| hold_of(site, hosts, now))
+        .max_by_key(|(until, _)| *until);
     job.state = match &row.last {
         _ if configured.is_none() => State::Orphaned,
         _ if row.paused.is_some() => State::Paused,

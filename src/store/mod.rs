@@ -17,7 +17,7 @@ mod writer;
 
 pub use counts::RunCounts;
 pub use files::FileStored;
-pub use pages::{MOST_STALE, PageCommit, PageOutcome};
+pub use pages::{MOST_STALE, PageCommit, PageOutcome, Seen};
 pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use requests::{Retried, retry};

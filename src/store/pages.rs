@@ -1,6 +1,6 @@
 //! A page's end: its items, what they need, the next page and the page itself, in one act.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::{Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
 use crate::{
@@ -23,8 +23,14 @@ pub struct PageCommit {
     pub host: String,
     /// Roles of files that the job wants.
     pub roles: Vec<String>,
-    /// Its items, with the pages that complete each.
-    pub items: Vec<(Item, Vec<PageTask>)>,
+    /// Its items.
+    pub items: Vec<Seen>,
+    /// Pages of other endpoints that belong to the same listing, each with its host.
+    pub continued: Vec<(PageTask, String)>,
+    /// That the item which this page is about is gone upstream: why, and the reply as JSON.
+    pub gone: Option<(String, Option<String>)>,
+    /// Whether items are looked up again whatever is known of them.
+    pub full: bool,
     /// `host:port` of hosts that files may not come from.
     pub refused: std::collections::BTreeSet<String>,
     /// Entries that no filter could read, as (raw JSON, message).
@@ -35,6 +41,19 @@ pub struct PageCommit {
     pub total: Option<u64>,
     /// What comes next.
     pub step: Step,
+}
+
+/// An item of a page, with the pages that it leads to and the host of each.
+#[derive(Debug)]
+pub struct Seen {
+    /// What the page says of it.
+    pub item: Item,
+    /// Without these it is not whole.
+    pub needs: Vec<(PageTask, String)>,
+    /// These are wanted along with it.
+    pub with: Vec<(PageTask, String)>,
+    /// Digest of what decides whether `needs` would tell anything new, where it needs any.
+    pub stub: Option<Digest>,
 }
 
 /// What became of a page.
@@ -67,6 +86,9 @@ impl Group<'_> {
             host,
             roles,
             items,
+            continued,
+            gone,
+            full,
             refused,
             bad,
             filtered,
@@ -78,16 +100,13 @@ impl Group<'_> {
         }
         self.refused = refused;
         let (mut shown, mut new) = (0, 0);
-        for (item, follow) in items {
-            let follow: Vec<_> = follow
-                .into_iter()
-                .map(|page| (page, host.clone()))
-                .collect();
+        for seen in items {
             let sight = catalog::Sight {
                 site: &site,
-                item,
+                seen,
                 roles: &roles,
-                follow: &follow,
+                endpoint: &task.endpoint,
+                full,
                 completes: task.item,
             };
             shown += 1;
@@ -110,13 +129,30 @@ impl Group<'_> {
                 .prepare_cached("UPDATE runs SET total = ? WHERE id = ?")?
                 .execute((total, lease.run))?;
         }
+        if let (Some((why, raw)), Some(item)) = (&gone, task.item) {
+            catalog::not_there(self, lease.run, item, &task.endpoint, why, raw.as_deref())?;
+        }
+        let mut more = false;
+        for (page, host) in &continued {
+            more |= catalog::queue_page(self, &lease, page, host, page.item)?;
+        }
         let outcome = match step {
-            Step::End => PageOutcome::Stored { more: false },
+            Step::End => PageOutcome::Stored { more },
+            Step::Wall => {
+                self.note_wall(&lease, &task)?;
+                PageOutcome::Stored { more }
+            }
             Step::Stuck(why) => PageOutcome::Failed(Class::Listing, why),
             Step::Next(mut at) => {
                 let repeats =
                     (shown > 0 && new == 0) || (at.shown.is_some() && at.shown == task.at.shown);
-                at.stale = if repeats { task.at.stale + 1 } else { 0 };
+                // A slice begins with what the one before ended with.
+                let sliced = at.slices > task.at.slices;
+                at.stale = if repeats && !sliced {
+                    task.at.stale + 1
+                } else {
+                    0
+                };
                 // New entries at the top push known ones onto later pages: as many stale pages as that are no circle.
                 let same = at.shown.is_some() && at.shown == task.at.shown;
                 let circle =
@@ -155,6 +191,31 @@ impl Group<'_> {
             catalog::finish_if_complete(self, lease.run, item)?;
         }
         Ok(outcome)
+    }
+
+    /// Keeps that the site shows no more of a job's listing, though there is more.
+    fn note_wall(&mut self, lease: &Lease, task: &PageTask) -> Result<(), Error> {
+        if task.depth > 0 {
+            return Ok(());
+        }
+        let sql = "UPDATE runs SET wall = 'the site stops showing this listing before its end' WHERE id = ?";
+        self.db.prepare_cached(sql)?.execute([lease.run])?;
+        Ok(())
+    }
+
+    /// Entries of a job's listing as the site said last, in this run or the one before.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn last_total(&self, job: i64) -> Result<Option<u64>, Error> {
+        let sql =
+            "SELECT total FROM runs WHERE job = ? AND total IS NOT NULL ORDER BY id DESC LIMIT 1";
+        let total: Option<i64> = self
+            .db
+            .prepare_cached(sql)?
+            .query_row([job], |row| row.get(0))
+            .optional()?;
+        Ok(total.and_then(|total| total.try_into().ok()))
     }
 
     /// Keeps an entry that no filter could read, with what the site sent.

@@ -11,6 +11,8 @@ use crate::{archive::Digest, class::Class, clock::Millis};
 #[derive(Debug)]
 pub struct Reader {
     db: Connection,
+    /// The schema that the last writer knew.
+    schema: u32,
 }
 
 /// The whole archive in numbers.
@@ -62,6 +64,8 @@ pub struct RunRow {
     pub result: Option<String>,
     /// Entries of the listing, where the site says.
     pub total: Option<i64>,
+    /// Why it saw less than the listing holds, in words.
+    pub wall: Option<String>,
     /// What it did.
     pub counts: RunCounts,
 }
@@ -138,7 +142,8 @@ impl Reader {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(schema::open_reader(&path)?.map(|db| Self { db }))
+        let opened = schema::open_reader(&path)?;
+        Ok(opened.map(|(db, schema)| Self { db, schema }))
     }
 
     /// The archive in numbers.
@@ -191,18 +196,20 @@ impl Reader {
     fn job_details(&self, id: i64, mut job: JobRow) -> Result<JobRow, Error> {
         // Uses runs_of_job; a job has a run a night, so the sums are short.
         let sql = format!(
-            "SELECT started, ended, result, total, {} FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1",
+            "SELECT started, ended, result, total, {}, {} FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1",
+            if self.schema < 2 { "NULL" } else { "wall" },
             RunCounts::COLUMNS
         );
         job.last = self
             .db
             .query_row(&sql, [id], |row| {
-                let counts = RunCounts::read(row, 4)?;
+                let counts = RunCounts::read(row, 5)?;
                 Ok(RunRow {
                     started: row.get(0)?,
                     ended: row.get(1)?,
                     result: row.get(2)?,
                     total: row.get(3)?,
+                    wall: row.get(4)?,
                     counts,
                 })
             })

@@ -6,7 +6,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Error;
 
-const FILES: [&str; 1] = [include_str!("schema/0001.sql")];
+const FILES: [&str; 2] = [
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+];
 /// `LARD`, so that `file` and people know whose database it is.
 const APPLICATION_ID: i64 = 0x4c41_5244;
 /// The WAL-reset corruption bug was fixed in this SQLite (sqlite.org, release 3.51.3).
@@ -64,7 +67,9 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
 }
 
 /// Opens a connection that only reads, beside a writer or without one; `None` for a database that was only begun.
-pub(super) fn open_reader(path: &Path) -> Result<Option<Connection>, Error> {
+///
+/// Also says which schema it has: nobody but a writer brings one up to date.
+pub(super) fn open_reader(path: &Path) -> Result<Option<(Connection, u32)>, Error> {
     let what = Error::database("open it for reading");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(&what)?;
@@ -81,5 +86,5 @@ pub(super) fn open_reader(path: &Path) -> Result<Option<Connection>, Error> {
             known,
         });
     }
-    Ok((found > 0).then_some(db))
+    Ok((found > 0).then_some((db, found)))
 }
