@@ -19,7 +19,7 @@ use crate::{
         Step,
     },
     fetch::allowed,
-    http::{self, Accept, Outgoing, Reply, redact},
+    http::{self, Outgoing, Reply, redact},
     pace::HostKey,
     run::{Context, Failure},
     store::{Lease, PageCommit, PageOutcome, PageTask, Seen},
@@ -199,15 +199,38 @@ pub async fn walk(
     let url = redact(&out.url);
     tracing::debug!(job.name = %job.name, "{} {url}", out.method.word());
     let named = |failure: Failure| failure.about(&url);
-    let reply = context.http.page(&out, Accept::Json).await;
+    let (site, _) = endpoint(job, &task)?;
+    let reply = context.mirrors.page(&context.http, site, &out).await;
     let reply = reply.map_err(|error| named(error.into()))?;
     asked();
     let page = read(&context.readers, job, &task, reply).await;
-    let page = page.map_err(named)?;
+    let page = page.map_err(|failure| named(with_advice(site, failure)))?;
     doubt(context, &lease, job, &task, &page)
         .await
         .map_err(named)?;
     commit(context, job, lease, task, Some(page)).await
+}
+
+/// Which setting to renew is part of what happened, where a login is at fault.
+fn with_advice(site: &Site, failure: Failure) -> Failure {
+    let Some(credential) = site.dialect.credential.as_deref() else {
+        return failure;
+    };
+    if failure.class != Class::Auth {
+        return failure;
+    }
+    Failure {
+        message: format!(
+            "{}; set or renew `{credential}` of [sites.{}]",
+            failure.message,
+            if site.name.contains('.') {
+                format!("{:?}", site.name)
+            } else {
+                site.name.clone()
+            }
+        ),
+        ..failure
+    }
 }
 
 /// Classifies a reply and reads it off the async threads, two at once at most.
@@ -242,7 +265,10 @@ pub async fn read(
         };
         let page = page(&job, endpoint, &asked, &reply);
         let mut page = match page {
-            Err(failure) => not_there(endpoint, &task, &reply, failure)?,
+            Err(mut failure) => {
+                failure.slow_down |= site.dialect.throttle.statuses.contains(&reply.status);
+                not_there(endpoint, &task, &reply, failure)?
+            }
             Ok(page) => page,
         };
         if task.depth == 0

@@ -1,11 +1,11 @@
 //! `larder sites`: what larder can talk to.
 
-use std::{fmt::Write, path::Path};
+use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use super::{Usage, exit, print};
 use crate::{
     config::{Config, reader::suggest},
-    dialect::{Catalog, Dialect, EndpointKind},
+    dialect::{Catalog, Dialect, EndpointKind, Param},
 };
 
 #[derive(Debug, clap::Args)]
@@ -99,23 +99,7 @@ fn describe(text: &mut String, name: &str, dialect: &Dialect) {
         let _ = writeln!(text, "\n{title}");
         for endpoint in endpoints {
             let _ = writeln!(text, "  {:<16} {}", endpoint.name, endpoint.about);
-            for (name, param) in &endpoint.params {
-                let mut note = match (&param.default, param.required) {
-                    (_, true) => "required".to_owned(),
-                    (Some(default), false) => format!("default {:?}", default.to_string()),
-                    (None, false) => "optional".to_owned(),
-                };
-                if !param.one_of.is_empty() {
-                    let words: Vec<_> = param.one_of.iter().map(ToString::to_string).collect();
-                    note += &format!("; one of {}", words.join(", "));
-                }
-                let _ = writeln!(
-                    text,
-                    "    {name:<14} {}, {note}: {}",
-                    param.kind.word(),
-                    param.about
-                );
-            }
+            parameters(text, &endpoint.params);
             if !endpoint.follows.is_empty() {
                 let _ = writeln!(text, "    {:<14} {}", "with", endpoint.follows.join(", "));
             }
@@ -123,5 +107,35 @@ fn describe(text: &mut String, name: &str, dialect: &Dialect) {
                 let _ = writeln!(text, "    {:<14} {}", "files", endpoint.roles.join(", "));
             }
         }
+    }
+    if !dialect.actions.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nActions: they change your account, so only `larder call` sends them, never a job"
+        );
+        for action in dialect.actions.values() {
+            let _ = writeln!(text, "  {:<16} {}", action.name, action.about);
+            parameters(text, &action.params);
+        }
+    }
+}
+
+fn parameters(text: &mut String, params: &BTreeMap<String, Param>) {
+    for (name, param) in params {
+        let mut note = match (&param.default, param.required) {
+            (_, true) => "required".to_owned(),
+            (Some(default), false) => format!("default {:?}", default.to_string()),
+            (None, false) => "optional".to_owned(),
+        };
+        if !param.one_of.is_empty() {
+            let words: Vec<_> = param.one_of.iter().map(ToString::to_string).collect();
+            note += &format!("; one of {}", words.join(", "));
+        }
+        let _ = writeln!(
+            text,
+            "    {name:<14} {}, {note}: {}",
+            param.kind.word(),
+            param.about
+        );
     }
 }

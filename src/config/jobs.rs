@@ -170,6 +170,12 @@ fn listing(node: &Node<'_>, site: &Site) -> Option<Arc<Endpoint>> {
             ));
             None
         }
+        None if site.dialect.actions.contains_key(word) => {
+            node.error(format!(
+                "`{word}` is an action: it changes the account, so no job can do it; `larder call` can"
+            ));
+            None
+        }
         None => {
             node.unknown("listing", word, listings);
             None

@@ -122,6 +122,8 @@ pub struct Site {
     pub dialect: Arc<Dialect>,
     /// Its origin and base path, without a trailing slash in `as_str()` when the path is not empty.
     pub url: Url,
+    /// Addresses of the preset that serve the same, asked in turn while the others cannot be reached; none where `url` was given.
+    pub mirrors: Vec<Url>,
     /// Limits of the host of `url`.
     pub api: Limits,
     /// Limits of each media host.

@@ -129,7 +129,10 @@ fn read(
             None
         }),
     };
-    let url = address(get("url").as_ref(), preset, origin);
+    let own_url = get("url");
+    let mirrors = preset.filter(|_| own_url.is_none());
+    let mirrors = mirrors.map_or(Vec::new(), |preset| preset.mirrors.clone());
+    let url = address(own_url.as_ref(), preset, origin);
     let id = get("id").and_then(|node| node.parsed(checked_id));
     let id = id.unwrap_or_else(|| match dialect {
         Some(dialect) if dialect.single => dialect.name.clone(),
@@ -168,6 +171,7 @@ fn read(
         id,
         dialect: dialect?.clone(),
         url,
+        mirrors: mirrors.into_iter().map(trimmed).collect(),
         api,
         media,
         media_hosts,

@@ -7,15 +7,20 @@ use std::{collections::BTreeMap, sync::Arc};
 use url::Url;
 
 use super::{
+    action::{Action, Session},
     endpoint::{Endpoint, EndpointKind},
     hooks::Login,
     params::Param,
     reading::{Filters, Reading, ask},
+    rest::{Quiet, Throttle},
 };
-use crate::config::{
-    HostPattern, Rate,
-    reader::{Node, Table},
-    units,
+use crate::{
+    clock::Millis,
+    config::{
+        HostPattern, Rate,
+        reader::{Node, Table},
+        units,
+    },
 };
 
 /// How one kind of site software talks.
@@ -27,10 +32,20 @@ pub struct Dialect {
     pub about: String,
     /// Limits of every site that names none.
     pub limits: PresetLimits,
+    /// How its sites throttle.
+    pub throttle: Throttle,
+    /// When its sites are left alone.
+    pub quiet: Vec<Quiet>,
+    /// Which setting of a site logs in, such as `cookies.PHPSESSID`, where it is not `login`.
+    pub credential: Option<String>,
     /// How a login travels, where the dialect knows one.
     pub login: Option<Login>,
     /// Listings and lookups by name.
     pub endpoints: BTreeMap<String, Arc<Endpoint>>,
+    /// Requests that change an account, by name; no job can reach them.
+    pub actions: BTreeMap<String, Arc<Action>>,
+    /// Where actions find secrets that no setting holds.
+    pub session: Option<Session>,
     /// Sites built in, by name.
     pub presets: BTreeMap<String, Preset>,
     /// The path of an item's web page by kind, with `{id}` in it.
@@ -46,6 +61,8 @@ pub struct Dialect {
 pub struct Preset {
     /// Its address.
     pub url: Option<Url>,
+    /// Addresses that serve the same, asked in turn while the others cannot be reached.
+    pub mirrors: Vec<Url>,
     /// One line for `larder sites`.
     pub about: String,
     /// What hooks and filters need to know of it, such as the salt of a password.
@@ -69,6 +86,13 @@ pub struct PresetLimits {
     pub media_connections: Option<u32>,
 }
 
+impl Dialect {
+    /// Until when its sites are left alone, where `now` is a quiet time.
+    pub fn quiet_until(&self, now: Millis) -> Option<Millis> {
+        self.quiet.iter().filter_map(|quiet| quiet.until(now)).max()
+    }
+}
+
 pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
     if let Some(node) = table.need("format")
         && node.int().is_some_and(|format| format != 1)
@@ -87,6 +111,14 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         t.finish();
         limits
     });
+    let throttle = table.get("throttle").and_then(|node| node.table());
+    let quiet = table.get("quiet").and_then(|node| node.list());
+    let quiet = quiet.unwrap_or_default();
+    let quiet = quiet
+        .iter()
+        .filter_map(|node| node.table().and_then(Quiet::read));
+    let quiet = quiet.collect();
+    let credential = table.get("credential").and_then(|node| node.text());
     let login = table.get("login").and_then(|node| {
         let word = node.text()?;
         let login = Login::from_word(word);
@@ -141,6 +173,24 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         }
     }
     check_follows(&table, &endpoints);
+    let session = table.get("session").and_then(|node| node.table());
+    let session = session.map(|table| reading.session(table));
+    let mut actions = BTreeMap::new();
+    for (name, node) in table
+        .get("action")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries())
+    {
+        if endpoints.contains_key(name) {
+            node.error(format!("`{name}` is a listing or look-up already"));
+        }
+        let action = node
+            .table()
+            .and_then(|table| reading.action(name, table, session.as_ref()));
+        if let Some(action) = action {
+            actions.insert(name.to_owned(), Arc::new(action));
+        }
+    }
     let mut presets = BTreeMap::new();
     for (name, node) in table
         .get("sites")
@@ -156,8 +206,13 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         name,
         about,
         limits: limits.unwrap_or_default(),
+        throttle: throttle.map(Throttle::read).unwrap_or_default(),
+        quiet,
+        credential: credential.map(str::to_owned),
         login,
         endpoints,
+        actions,
+        session,
         presets,
         kinds,
         media_headers,
@@ -195,6 +250,9 @@ fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>)
 
 fn read_preset(table: Table<'_>) -> Preset {
     let url = table.get("url").and_then(|n| n.parsed(Url::parse));
+    let mirrors = table.get("mirrors").and_then(|n| n.list());
+    let mirrors = mirrors.unwrap_or_default();
+    let mirrors = mirrors.iter().filter_map(|node| node.parsed(Url::parse));
     let about = text(&table, "about");
     let mut vars = BTreeMap::new();
     for (key, node) in table
@@ -215,6 +273,7 @@ fn read_preset(table: Table<'_>) -> Preset {
     table.finish();
     Preset {
         url,
+        mirrors: mirrors.collect(),
         about,
         vars,
         media_hosts,

@@ -3,6 +3,7 @@
 //! A dialect is a TOML file of RFC 6570 request templates and jq reply filters. This room compiles them once, turns a
 //! job's parameters into requests and a reply into items in larder's normal form. Pure: no I/O, no clock.
 
+mod action;
 mod ask;
 mod catalog;
 mod definition;
@@ -16,7 +17,9 @@ mod params;
 mod reading;
 mod reply;
 mod request;
+mod rest;
 
+pub use action::{Action, Session};
 pub use catalog::Catalog;
 pub use definition::{Dialect, Preset, PresetLimits};
 pub use endpoint::{Endpoint, EndpointKind, NotFound};
@@ -27,3 +30,4 @@ pub use paging::{Cursor, Paging, Position, Shown, Step};
 pub use params::{Param, ParamKind, Value, Values};
 pub use reply::{Asked, Entry, Gone, Page, ReplyError};
 pub use request::Request;
+pub use rest::{Quiet, Throttle};

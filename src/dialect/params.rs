@@ -17,16 +17,19 @@ pub enum ParamKind {
     Date,
     /// A list of texts.
     List,
+    /// The path of a file to send; of actions only.
+    File,
 }
 
 impl ParamKind {
     /// Every kind, by its word in TOML.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("text", Self::Text),
         ("int", Self::Int),
         ("bool", Self::Bool),
         ("date", Self::Date),
         ("list", Self::List),
+        ("file", Self::File),
     ];
 
     /// The word in TOML.
@@ -110,7 +113,7 @@ impl Param {
     /// Checks a value that a user gave, with complaints at its place.
     pub fn value(&self, node: &Node<'_>) -> Option<Value> {
         let value = match self.kind {
-            ParamKind::Text => Value::Text(node.text()?.to_owned()),
+            ParamKind::Text | ParamKind::File => Value::Text(node.text()?.to_owned()),
             ParamKind::Int => Value::Int(node.int()?),
             ParamKind::Bool => Value::Bool(node.bool()?),
             ParamKind::Date => Value::Text(node.parsed(check_date)?),

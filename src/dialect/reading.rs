@@ -1,5 +1,6 @@
 //! Reads the endpoints of a dialect's TOML file.
 
+mod action;
 pub(super) mod ask;
 mod paging;
 
@@ -10,7 +11,7 @@ use super::{
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, NotFound, ReplyFilters, With},
     filter::Filter,
-    params::Param,
+    params::{Param, ParamKind},
 };
 use crate::config::reader::{Node, Table};
 
@@ -70,6 +71,9 @@ impl Reading<'_> {
     ) -> Option<Endpoint> {
         let about = text(&table, "about");
         let params = self.params(&table);
+        for (name, _) in params.iter().filter(|(_, p)| p.kind == ParamKind::File) {
+            table.error(format!("`{name}`: a file is sent by actions only"));
+        }
         let ask = self.ask(&table);
         let filter = |node: &Node<'_>| self.filters.filter(node);
         let optional = |key| table.get(key).and_then(|n: Node<'_>| filter(&n));

@@ -107,28 +107,7 @@ impl Endpoint {
     }
 
     fn error_in(&self, value: &Val, known: &Known) -> Option<ReplyError> {
-        let filter = self.reply.error.as_ref()?;
-        let output = match filter.first(value.clone(), known) {
-            Ok(output) => output.filter(|v| !matches!(v, Val::Null))?,
-            Err(message) => {
-                return Some(ReplyError::new(
-                    Class::Dialect,
-                    format!("the filter `error` failed: {message}"),
-                ));
-            }
-        };
-        let error: serde_json::Value = serde_json::from_str(&output.to_string()).ok()?;
-        let word = |key| error.get(key).and_then(serde_json::Value::as_str);
-        let class = word("class")
-            .and_then(|w| w.parse().ok())
-            .unwrap_or(Class::Listing);
-        Some(ReplyError::new(
-            class,
-            format!(
-                "the site says: {}",
-                word("message").unwrap_or("an error without a text")
-            ),
-        ))
+        error_of(self.reply.error.as_ref(), value, known)
     }
 
     /// Reads a page.
@@ -260,6 +239,31 @@ impl Endpoint {
         item.raw.insert(self.name.clone(), keep(raw.to_owned())?);
         Ok(item)
     }
+}
+
+/// The error that the filter `error` reads in a reply.
+pub(super) fn error_of(filter: Option<&Filter>, value: &Val, known: &Known) -> Option<ReplyError> {
+    let output = match filter?.first(value.clone(), known) {
+        Ok(output) => output.filter(|v| !matches!(v, Val::Null))?,
+        Err(message) => {
+            return Some(ReplyError::new(
+                Class::Dialect,
+                format!("the filter `error` failed: {message}"),
+            ));
+        }
+    };
+    let error: serde_json::Value = serde_json::from_str(&output.to_string()).ok()?;
+    let word = |key| error.get(key).and_then(serde_json::Value::as_str);
+    let class = word("class")
+        .and_then(|w| w.parse().ok())
+        .unwrap_or(Class::Listing);
+    Some(ReplyError::new(
+        class,
+        format!(
+            "the site says: {}",
+            word("message").unwrap_or("an error without a text")
+        ),
+    ))
 }
 
 fn looks_like_html(body: &[u8]) -> &'static str {

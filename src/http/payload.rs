@@ -35,10 +35,9 @@ impl Payload {
                 let text = form_urlencoded::Serializer::new(String::new())
                     .extend_pairs(pairs)
                     .finish();
-                let kind = "application/x-www-form-urlencoded";
-                Ok((kind.to_owned(), text.into_bytes()))
+                Ok((self.kind().to_owned(), text.into_bytes()))
             }
-            Self::Json(text) => Ok(("application/json".to_owned(), text.clone().into_bytes())),
+            Self::Json(text) => Ok((self.kind().to_owned(), text.clone().into_bytes())),
             Self::Multipart(parts) => {
                 // 128 random bits: no content holds them by chance.
                 let boundary = format!("larder-{:032x}", fastrand::u128(..));
@@ -67,8 +66,17 @@ impl Payload {
                     body.extend(b"\r\n");
                 }
                 body.extend(format!("--{boundary}--\r\n").bytes());
-                Ok((format!("multipart/form-data; boundary={boundary}"), body))
+                Ok((format!("{}; boundary={boundary}", self.kind()), body))
             }
+        }
+    }
+
+    /// Its content type, without the boundary of a multipart body.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Form(_) => "application/x-www-form-urlencoded",
+            Self::Json(_) => "application/json",
+            Self::Multipart(_) => "multipart/form-data",
         }
     }
 

@@ -28,6 +28,9 @@ const LEAST_SHARE: f64 = 1.0 / 64.0;
 /// What a good reply gives back: after one halving, the full rate returns with 25 good replies.
 const REGAINED: f64 = 0.02;
 
+/// What is said of a host in its quiet time.
+pub const QUIET: &str = "has its quiet time";
+
 /// Why a host is not asked for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -38,6 +41,8 @@ pub enum HoldReason {
     Throttled,
     /// It cannot be reached or answers with errors.
     Failing,
+    /// Its dialect says that it is to be left alone at this time.
+    Quiet,
 }
 
 impl fmt::Display for HoldReason {
@@ -46,6 +51,7 @@ impl fmt::Display for HoldReason {
             Self::RetryAfter => "asked to wait",
             Self::Throttled => "is throttling",
             Self::Failing => "does not answer",
+            Self::Quiet => QUIET,
         })
     }
 }
@@ -189,7 +195,7 @@ impl Host {
     ///
     /// Up to a tenth is added to `wait`, so that not everybody comes back at once; 24 h is the most.
     pub fn hold(&self, wait: Duration, reason: HoldReason, status: Option<u16>) {
-        if reason != HoldReason::Failing {
+        if matches!(reason, HoldReason::RetryAfter | HoldReason::Throttled) {
             self.throttled.fetch_add(1, Ordering::Relaxed);
         }
         self.state().extend_hold(wait, reason, status);
@@ -205,15 +211,47 @@ impl Host {
     ///
     /// Replies that come in during a hold were asked for before it: they are counted and change nothing.
     pub fn throttled(&self, backoff: Duration, status: Option<u16>) -> Duration {
+        let wait = |streak: u32| {
+            backoff
+                .saturating_mul(1 << streak.min(16))
+                .min(LONGEST_BACKOFF)
+        };
+        self.throttled_for(wait, status)
+    }
+
+    /// As [`Self::throttled`], with the waits that are known of this site; the last of them is repeated.
+    pub fn throttled_by(&self, waits: &[Duration], status: Option<u16>) -> Duration {
+        let last = waits.len().saturating_sub(1);
+        let wait = |streak: u32| waits.get(last.min(streak as usize)).copied();
+        self.throttled_for(|streak| wait(streak).unwrap_or_default(), status)
+    }
+
+    /// Waits along with another host of the same account.
+    pub fn share(&self, hold: Hold) {
+        let mut state = self.state();
+        if state.hold.is_none_or(|own| own.until < hold.until) {
+            state.hold = Some(hold);
+        }
+    }
+
+    /// Throttling replies in a row.
+    pub fn streak(&self) -> u32 {
+        self.state().streak
+    }
+
+    /// Goes on counting where an earlier process stopped.
+    pub fn set_streak(&self, streak: u32) {
+        self.state().streak = streak;
+    }
+
+    fn throttled_for(&self, wait: impl Fn(u32) -> Duration, status: Option<u16>) -> Duration {
         self.throttled.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         let now = Instant::now();
         if let Some(hold) = state.held(now) {
             return hold.until - now;
         }
-        let wait = backoff
-            .saturating_mul(1 << state.streak.min(16))
-            .min(LONGEST_BACKOFF);
+        let wait = wait(state.streak);
         state.streak = state.streak.saturating_add(1);
         let half = (state.share / 2.0).max(LEAST_SHARE);
         state.set_share(self.origin, half);

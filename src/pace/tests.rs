@@ -250,3 +250,37 @@ fn reasons_are_words() {
     assert_eq!(json, "\"retry_after\"");
     assert_eq!(HoldReason::Failing.to_string(), "does not answer");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_waits_that_are_known_of_a_site_are_taken_in_turn() {
+    let waits = [200, 200, 400].map(Duration::from_secs);
+    let host = host(Rate::Unlimited, 1);
+    for wanted in [200, 200, 400, 400, 400] {
+        let wait = host.throttled_by(&waits, Some(429));
+        let wanted = Duration::from_secs(wanted);
+        assert!(wait >= wanted && wait <= wanted.mul_f64(1.1), "{wait:?}");
+        // What was under way during the hold tells nothing new.
+        host.throttled_by(&waits, Some(429));
+        tokio::time::sleep(wait + SECOND).await;
+    }
+    assert_eq!(host.streak(), 5);
+    host.ok();
+    assert_eq!(host.streak(), 0);
+    // Another process goes on with the count.
+    host.set_streak(2);
+    assert!(host.throttled_by(&waits, Some(429)) >= Duration::from_secs(400));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_held_back_holds_the_other_hosts_as_well() {
+    let (api, media) = (host(Rate::Unlimited, 1), host(Rate::Unlimited, 1));
+    api.throttled_by(&[Duration::from_secs(200)], Some(429));
+    let hold = api.held().expect("a hold");
+    media.share(hold);
+    assert_eq!(media.held().map(|hold| hold.until), Some(hold.until));
+    // A longer hold of its own stays.
+    media.hold(Duration::from_secs(900), HoldReason::RetryAfter, None);
+    media.share(hold);
+    assert!(media.held().expect("a hold").until > hold.until);
+    assert_eq!(media.counts().throttled, 1);
+}

@@ -8,12 +8,12 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, judge};
+use super::{Failure, Mirrors, judge};
 use crate::{
     class::Class,
     config::{Job, Network},
     dialect::{Entry, Step},
-    http::{Accept, Http},
+    http::Http,
     pace::{HostKey, Pace},
     store::{MOST_STALE, Verdict, page_key},
     walk,
@@ -54,7 +54,7 @@ pub async fn dry_run(
     stop: &CancellationToken,
     mut progress: impl FnMut(&DryReport),
 ) -> Result<DryReport, Failure> {
-    let readers = Semaphore::new(1);
+    let (readers, mirrors) = (Semaphore::new(1), Mirrors::default());
     let (mut report, mut seen) = (DryReport::default(), BTreeSet::new());
     let mut open = VecDeque::from([walk::first_page(job)]);
     let (mut tries, mut stale, mut again) = (0, 0, false);
@@ -74,13 +74,20 @@ pub async fn dry_run(
             () = stop.cancelled() => return Ok(report),
             () = host.turn() => {}
         }
-        let page = match http.page(&out, Accept::Json).await {
+        let page = match mirrors.page(http, site, &out).await {
             Ok(reply) => walk::read(&readers, job, &task, reply).await,
             Err(error) => Err(error.into()),
         };
         let page = match page {
             Ok(page) => page,
-            Err(failure) => match judge(&failure, tries, true, network, &host) {
+            Err(failure) => match judge(
+                &failure,
+                tries,
+                true,
+                network,
+                &site.dialect.throttle,
+                &host,
+            ) {
                 Verdict::Again { wait, counted } => {
                     tries += u32::from(counted);
                     again = true;

@@ -10,10 +10,10 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{Active, Failure, Runner, judge, site_of};
 use crate::{
-    class::Class,
+    class::{Class, Remedy},
     clock::Millis,
     fetch::fetch,
-    pace::{Connection, Host},
+    pace::{Connection, HoldReason, Host},
     store::{self, Claim, Claimed, PageOutcome, Task, Verdict, Why, Work},
     text::duration,
     walk::walk,
@@ -80,6 +80,7 @@ impl Lane {
                 return Ok(());
             };
             if needs_request(&task) {
+                self.keep_quiet(&task).await;
                 // Dropped at a stop: the task has not begun, and goes back.
                 tokio::select! {
                     () = stop.cancelled() => {
@@ -108,6 +109,29 @@ impl Lane {
                     () = perform(runner, host, active, task, connection) => {}
                 }
             });
+        }
+    }
+
+    /// Holds the host while the task's site has its quiet time.
+    async fn keep_quiet(&self, task: &Task) {
+        let job = self.runner.jobs.get(&task.lease.job);
+        let Some(active) = job.filter(|_| matches!(task.work, Work::Page(_))) else {
+            return;
+        };
+        let now = self.runner.context.store.clock().now();
+        let site = site_of(&active.job, self.host.key());
+        let Some(until) = site.dialect.quiet_until(now) else {
+            return;
+        };
+        let wait = Duration::from_millis((until - now).unsigned_abs());
+        let held = self.host.held();
+        self.host.hold(wait, HoldReason::Quiet, None);
+        if held.is_none() {
+            tracing::info!(
+                job.name = %active.job.name,
+                "{} has its quiet time; it is asked again in {}", site.name, duration(until - now)
+            );
+            self.runner.keep_hosts().await;
         }
     }
 
@@ -318,13 +342,19 @@ async fn failed(
     task: &TaskRef,
     failure: Failure,
 ) {
+    let site = site_of(&active.job, host.key());
+    let throttle = &site.dialect.throttle;
     let verdict = judge(
         &failure,
         task.tries,
         task.is_page,
         &runner.context.network,
+        throttle,
         host,
     );
+    if let Some(hold) = host.held().filter(|_| throttle.by_account) {
+        runner.hold_site(site, hold);
+    }
     let what = if task.is_page { "page" } else { "file" };
     match &verdict {
         Verdict::Again { wait, .. } => {
@@ -352,7 +382,8 @@ async fn failed(
         ),
         Verdict::JobWaits => {}
     }
-    if failure.slow_down || failure.retry_after.is_some() {
+    let asked_to_wait = failure.slow_down || failure.retry_after.is_some();
+    if asked_to_wait || failure.class.remedy() == Remedy::Deferred {
         // For `status` in other processes, and for the next one.
         runner.keep_hosts().await;
     }

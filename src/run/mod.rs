@@ -6,6 +6,7 @@
 
 mod dry;
 mod lane;
+mod mirrors;
 mod policy;
 mod under_way;
 
@@ -16,6 +17,7 @@ use std::{
 };
 
 pub use dry::{DryReport, dry_run};
+pub use mirrors::Mirrors;
 pub use policy::{Failure, judge};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,7 +29,7 @@ use crate::{
     clock::Millis,
     config::{Config, Job, MinFree, Network, Site},
     http::Http,
-    pace::{HoldReason, Host, HostCounts, HostKey, Pace},
+    pace::{Hold, HoldReason, Host, HostCounts, HostKey, Pace},
     store::{self, JobSpec, Reader, RunCounts, Store},
     walk,
 };
@@ -41,6 +43,8 @@ pub struct Context {
     pub archive: Arc<Archive>,
     /// Requests.
     pub http: Http,
+    /// Which address of a site with several answers.
+    pub mirrors: Mirrors,
     /// Whose turn it is.
     pub pace: Pace,
     /// Limits and retries.
@@ -137,7 +141,7 @@ pub struct Runner {
     pub jobs: BTreeMap<i64, Arc<Active>>,
     min_free: MinFree,
     /// Waits that an earlier process was asked for.
-    holds: BTreeMap<HostKey, Millis>,
+    holds: BTreeMap<HostKey, (Option<Millis>, u32)>,
     lanes: Mutex<BTreeMap<HostKey, Arc<Notify>>>,
     leases: Mutex<BTreeSet<(i64, i64)>>,
     /// Requests and throttlings of each host that the database knows already.
@@ -187,6 +191,7 @@ impl Runner {
                 store,
                 archive,
                 http,
+                mirrors: Mirrors::default(),
                 pace: Pace::new(),
                 network: config.network.clone(),
                 readers: Semaphore::new(READERS),
@@ -387,14 +392,14 @@ impl Runner {
                 });
                 let reason = hold.map_or_else(String::new, |hold| hold.reason.to_string());
                 let counts = self.count_since(host);
-                (host.key().to_string(), until, reason, counts)
+                (host.key().to_string(), until, reason, counts, host.streak())
             })
             .collect();
         let kept = self
             .context
             .store
             .write("keep the hosts' state", move |group| {
-                for (host, until, reason, counts) in rows {
+                for (host, until, reason, counts, streak) in rows {
                     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
                     group.keep_host(
                         &host,
@@ -402,6 +407,7 @@ impl Runner {
                         &reason,
                         number(counts.requests),
                         number(counts.throttled),
+                        streak,
                     )?;
                 }
                 Ok(())
@@ -447,6 +453,12 @@ impl Runner {
             self.context.pace.host(key, site.api);
         }
         self.restore_hold(&host);
+        if site.dialect.throttle.by_account
+            && let Some(api) = HostKey::from_url(&site.url)
+            && let Some(hold) = self.context.pace.host(&api, site.api).held()
+        {
+            host.share(hold);
+        }
         let wake = Arc::new(Notify::new());
         lanes.insert(key.clone(), wake.clone());
         let runner = self.clone();
@@ -454,12 +466,25 @@ impl Runner {
             .spawn(async move { lane::work(runner, host, wake).await });
     }
 
+    /// Holds every host of a site whose account is held back.
+    fn hold_site(&self, site: &Site, hold: Hold) {
+        for host in self.context.pace.hosts() {
+            let (name, port) = host.key().parts();
+            if site.takes_files_from(name, port) {
+                host.share(hold);
+            }
+        }
+    }
+
     /// A wait that an earlier process was asked for still holds.
     fn restore_hold(&self, host: &Host) {
-        let left = self
-            .holds
-            .get(host.key())
-            .map_or(0, |until| until - self.context.store.clock().now());
+        let Some((until, streak)) = self.holds.get(host.key()) else {
+            return;
+        };
+        if host.streak() == 0 {
+            host.set_streak(*streak);
+        }
+        let left = until.map_or(0, |until| until - self.context.store.clock().now());
         if let Some(left) = u64::try_from(left)
             .ok()
             .filter(|left| *left > 0 && host.held().is_none())
@@ -527,17 +552,17 @@ impl Runner {
 
 /// The site of a job whose pages or files come from a host.
 fn site_of<'a>(job: &'a Job, key: &HostKey) -> &'a Arc<Site> {
-    let (name, port) = key.as_str().rsplit_once(':').unwrap_or((key.as_str(), ""));
-    job.site_at(name, port.parse().unwrap_or(0))
+    let (name, port) = key.parts();
+    job.site_at(name, port)
 }
 
-/// Until when hosts asked an earlier process to wait.
-fn holds(state: &std::path::Path) -> BTreeMap<HostKey, Millis> {
+/// Until when hosts asked an earlier process to wait, and how often in a row.
+fn holds(state: &std::path::Path) -> BTreeMap<HostKey, (Option<Millis>, u32)> {
     let rows = Reader::open(state)
         .ok()
         .flatten()
         .and_then(|reader| reader.hosts().ok());
-    let held = |row: store::HostRow| Some((row.host.parse().ok()?, row.until?));
+    let held = |row: store::HostRow| Some((row.host.parse().ok()?, (row.until, row.streak)));
     rows.unwrap_or_default()
         .into_iter()
         .filter_map(held)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::{
     class::{Class, Remedy},
     config::Network,
+    dialect::Throttle,
     http,
     pace::{HoldReason, Host},
     store::Verdict,
@@ -76,15 +77,22 @@ pub fn judge(
     tries: u32,
     is_page: bool,
     network: &Network,
+    throttle: &Throttle,
     host: &Host,
 ) -> Verdict {
-    let held = match (failure.retry_after, failure.slow_down) {
+    // Also where the reply says so in its body alone: without a wait it would be asked again at once.
+    let slow_down = failure.slow_down || failure.class.remedy() == Remedy::Deferred;
+    let held = match (failure.retry_after, slow_down) {
         (Some(wait), _) => {
             host.hold(wait, HoldReason::RetryAfter, failure.status);
             true
         }
-        (None, true) => {
+        (None, true) if throttle.waits.is_empty() => {
             host.throttled(network.backoff, failure.status);
+            true
+        }
+        (None, true) => {
+            host.throttled_by(&throttle.waits, failure.status);
             true
         }
         (None, false) => false,

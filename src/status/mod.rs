@@ -220,8 +220,14 @@ fn of_row(row: JobRow, config: &Config, held: bool, hosts: &[HostRow], now: Mill
                 (Some((until, words)), _) => (Some(until), Some(words)),
                 (None, due) => (due, Some("trying again after a failure".to_owned())),
             };
-            job.reason = Some("rate_limited".to_owned())
-                .filter(|_| job.message.as_deref() != Some("trying again after a failure"));
+            let message = job.message.as_deref().unwrap_or_default();
+            let reason = if message.ends_with(crate::pace::QUIET) {
+                "window"
+            } else {
+                "rate_limited"
+            };
+            job.reason =
+                Some(reason.to_owned()).filter(|_| message != "trying again after a failure");
         }
         State::Failed => {
             let word = row.walk_class.as_deref().filter(|class| *class == "loop");

@@ -83,6 +83,8 @@ pub struct HostRow {
     pub requests: i64,
     /// Replies that asked to slow down.
     pub throttled: i64,
+    /// How many of them came in a row.
+    pub streak: u32,
 }
 
 /// One failure.
@@ -245,9 +247,11 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn hosts(&self) -> Result<Vec<HostRow>, Error> {
-        let mut select = self
-            .db
-            .prepare("SELECT host, until, reason, requests, throttled FROM hosts ORDER BY host")?;
+        let streak = if self.schema < 2 { "0" } else { "streak" };
+        let sql = format!(
+            "SELECT host, until, reason, requests, throttled, {streak} FROM hosts ORDER BY host"
+        );
+        let mut select = self.db.prepare(&sql)?;
         let rows = select.query_map([], |row| {
             Ok(HostRow {
                 host: row.get(0)?,
@@ -255,6 +259,7 @@ impl Reader {
                 reason: row.get(2)?,
                 requests: row.get(3)?,
                 throttled: row.get(4)?,
+                streak: row.get(5)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

@@ -308,14 +308,15 @@ impl Group<'_> {
         reason: &str,
         requests: i64,
         throttled: i64,
+        streak: u32,
     ) -> Result<(), Error> {
         self.db
             .prepare_cached(
-                "INSERT INTO hosts (host, until, reason, requests, throttled) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (host) DO UPDATE SET until = excluded.until, reason = excluded.reason,
+                "INSERT INTO hosts (host, until, reason, requests, throttled, streak) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (host) DO UPDATE SET until = excluded.until, reason = excluded.reason, streak = excluded.streak,
                    requests = requests + excluded.requests, throttled = throttled + excluded.throttled",
             )?
-            .execute(params![host, until, reason, requests, throttled])?;
+            .execute(params![host, until, reason, requests, throttled, streak])?;
         Ok(())
     }
 }
