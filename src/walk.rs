@@ -580,7 +580,7 @@ fn select(
         };
         follow.iter().map(page).collect::<Result<Vec<_>, String>>()
     };
-    let (needs, with) = match (lead(&item.follow, true), lead(&item.with, false)) {
+    let (needs, with) = match (lead(&item.follow, true), lead(&item.also, false)) {
         (Ok(needs), Ok(with)) => (needs, with),
         (Err(unknown), _) | (_, Err(unknown)) => {
             let raw = item.raw.values().next().map_or("", |raw| raw.get());

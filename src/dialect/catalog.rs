@@ -12,7 +12,21 @@ pub struct Catalog {
 }
 
 /// The dialects built in, as (path for messages, text).
-const BUILT_IN: [(&str, &str); 1] = [("moebooru.toml", include_str!("moebooru.toml"))];
+const BUILT_IN: [(&str, &str); 2] = [
+    ("moebooru.toml", include_str!("moebooru.toml")),
+    (
+        "pixiv.toml",
+        concat!(
+            include_str!("pixiv/site.toml"),
+            include_str!("pixiv/works.toml"),
+            include_str!("pixiv/people.toml"),
+            include_str!("pixiv/feeds.toml"),
+            include_str!("pixiv/search.toml"),
+            include_str!("pixiv/requests.toml"),
+            include_str!("pixiv/account.toml"),
+        ),
+    ),
+];
 
 impl Catalog {
     /// The dialects built in.

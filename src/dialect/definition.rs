@@ -148,8 +148,10 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
     let filters = Filters::read(table.get("defs").as_ref(), trusted);
     let headers = ask::headers(table.get("headers").as_ref());
     let media_headers = ask::plain_headers(table.get("media_headers").as_ref());
+    let with = table.get("with");
     let reading = Reading {
         filters: &filters,
+        with: with.as_ref(),
         headers: &headers,
         shared: &shared,
         error: error.as_ref(),

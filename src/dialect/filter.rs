@@ -31,14 +31,14 @@ use super::{item::Item, request::val_of};
 type Data = data::JustLut<Val>;
 
 /// Variables that every filter of a dialect may name besides its input.
-const KNOWN: [&str; 3] = ["$params", "$at", "$status"];
+const KNOWN: [&str; 3] = ["$params", "$cursor", "$status"];
 
 /// What a filter may know besides its input.
 #[derive(Debug, Clone)]
 pub struct Known {
     /// `$params`: the endpoint's parameters, an object.
     pub params: Val,
-    /// `$at`: the variables that name this page, such as `page` or `offset`, an object.
+    /// `$cursor`: the variables that name this page, such as `page` or `offset`, an object.
     pub at: Val,
     /// `$status`: the reply's HTTP status.
     pub status: Val,

@@ -72,9 +72,9 @@ pub struct Item {
     /// What must be asked to make it whole; never stored.
     #[serde(default, skip_serializing, deserialize_with = "or_default")]
     pub follow: Vec<Follow>,
-    /// What the job wants along with it; never stored.
-    #[serde(skip)]
-    pub with: Vec<Follow>,
+    /// What is wanted along with it, whether or not it has changed: by the job's `with`, or always; never stored.
+    #[serde(default, skip_serializing, deserialize_with = "or_default")]
+    pub also: Vec<Follow>,
     /// Why it is gone upstream.
     #[serde(
         default,
@@ -274,7 +274,7 @@ impl Item {
             parent: None,
             files: Vec::new(),
             follow: Vec::new(),
-            with: Vec::new(),
+            also: Vec::new(),
             gone: None,
             stats: serde_json::Map::new(),
             raw: BTreeMap::new(),

@@ -59,6 +59,8 @@ pub(super) struct Reading<'a> {
     pub(super) shared: &'a BTreeMap<String, Param>,
     /// Headers of every request.
     pub(super) headers: &'a [(String, Line)],
+    /// Follow-ups that several endpoints share.
+    pub(super) with: Option<&'a Node<'a>>,
     pub(super) error: Option<&'a Node<'a>>,
 }
 
@@ -186,44 +188,56 @@ impl Reading<'_> {
         }
     }
 
+    /// The follow-ups named by `with = ["…"]`, or defined in `[….with.NAME]`.
     fn withs(&self, table: &Table<'_>) -> BTreeMap<String, With> {
-        let mut all = BTreeMap::new();
-        for (name, node) in table
-            .get("with")
-            .and_then(|n| n.table())
-            .map_or(Vec::new(), |t| t.entries())
-        {
-            let Some(table) = node.table() else { continue };
-            let endpoint = text(&table, "endpoint");
-            let params = table.need("params").and_then(|n| self.filters.filter(&n));
-            let when = table.get("when").and_then(|n| self.filters.filter(&n));
-            let dialect = table.get("dialect").and_then(|n| n.text());
-            let then = table.get("then").and_then(|n| n.texts());
-            table.finish();
-            if let Some(params) = params {
-                let endpoint = if endpoint.is_empty() {
-                    name.to_owned()
-                } else {
-                    endpoint
-                };
-                all.insert(
-                    name.to_owned(),
-                    With {
-                        endpoint,
-                        dialect: dialect.map(str::to_owned),
-                        params,
-                        when,
-                        then: then
-                            .unwrap_or_default()
-                            .into_iter()
-                            .map(str::to_owned)
-                            .collect(),
-                    },
-                );
-            }
+        let Some(node) = table.get("with") else {
+            return BTreeMap::new();
+        };
+        if !node.is_list() {
+            let own = entries(&node).into_iter();
+            return own
+                .filter_map(|(name, node)| Some((name.to_owned(), self.with(name, &node)?)))
+                .collect();
         }
-        all
+        let shared = self.with.map(entries).unwrap_or_default();
+        let named = |node: &Node<'_>| {
+            let word = node.text()?;
+            let Some((_, with)) = shared.iter().find(|(name, _)| *name == word) else {
+                node.unknown("follow-up", word, shared.iter().map(|(name, _)| *name));
+                return None;
+            };
+            Some((word.to_owned(), self.with(word, with)?))
+        };
+        let list = node.list().unwrap_or_default();
+        list.iter().filter_map(named).collect()
     }
+
+    fn with(&self, name: &str, node: &Node<'_>) -> Option<With> {
+        let table = node.table()?;
+        let endpoint = text(&table, "endpoint");
+        let params = table.need("params").and_then(|n| self.filters.filter(&n));
+        let when = table.get("when").and_then(|n| self.filters.filter(&n));
+        let dialect = table.get("dialect").and_then(|n| n.text());
+        let then = table.get("then").and_then(|n| n.texts());
+        table.finish();
+        let endpoint = if endpoint.is_empty() {
+            name.to_owned()
+        } else {
+            endpoint
+        };
+        let then = then.unwrap_or_default().into_iter().map(str::to_owned);
+        Some(With {
+            endpoint,
+            dialect: dialect.map(str::to_owned),
+            params: params?,
+            when,
+            then: then.collect(),
+        })
+    }
+}
+
+fn entries<'a>(node: &Node<'a>) -> Vec<(&'a str, Node<'a>)> {
+    node.table().map_or(Vec::new(), |table| table.entries())
 }
 
 /// Names that a job's `with` may use: the endpoint's own, and those of what they lead to.

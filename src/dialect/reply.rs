@@ -214,7 +214,7 @@ impl Endpoint {
                 continue;
             }
             for output in follow.params.all(entry.clone(), known)? {
-                item.with.push(Follow {
+                item.also.push(Follow {
                     endpoint: follow.endpoint.clone(),
                     params: follow_params(&output)?,
                     dialect: follow.dialect.clone(),

@@ -141,7 +141,7 @@ fn count(roles: &[String], entry: &Entry, report: &mut DryReport) {
     };
     report.items += 1;
     report.gone += u64::from(item.gone.is_some());
-    report.lookups += (item.follow.len() + item.with.len()) as u64;
+    report.lookups += (item.follow.len() + item.also.len()) as u64;
     for file in item
         .files
         .iter()

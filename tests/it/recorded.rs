@@ -230,11 +230,11 @@ fn follow_ups_are_asked_only_where_there_may_be_something() {
         let names = |entry: &Entry| {
             let Entry::Good(item) = entry else { panic!() };
             let own = item
-                .with
+                .also
                 .iter()
                 .all(|f| f.params["post_id"].to_string() == item.id);
-            assert!(own, "{:?}", item.with);
-            item.with.iter().map(|f| f.endpoint.clone()).collect()
+            assert!(own, "{:?}", item.also);
+            item.also.iter().map(|f| f.endpoint.clone()).collect()
         };
         page.entries.iter().map(names).collect()
     };
