@@ -2,35 +2,45 @@
 //!
 //! Bytes decide nothing by themselves: length, hashes and magic bytes do. Hashing and writing run off the async threads.
 
+mod transfer;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::{
-    archive::{Archive, PutError, Staged, Wanted},
+    archive::{Part, Promise, Wanted},
     class::Class,
     config::{Job, Site},
     dialect::Item,
     http::{Outgoing, redact},
+    pace::Host,
     run::{Context, Failure},
     store::{FileStored, FileTask, Lease},
 };
+use transfer::{Brought, Transfer};
 
-/// Bytes gathered before a blocking thread hashes and writes them: small files take one such trip.
-const CHUNK: usize = 1 << 20;
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// It is stored, with a request.
+    Asked,
+    /// It is stored; its bytes were held already.
+    Held,
+    /// Larder stops before it is there; the task is to be put back.
+    Cut,
+}
 
-/// Fetches one file and commits it; returns whether the site was asked. `asked` is called when the body is in, so that the
-/// connection can serve the next.
+/// Fetches one file and commits it. `asked` is called when the body is in, so that the connection can serve the next.
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
 pub async fn fetch(
     context: &Context,
+    host: &Host,
     job: &Arc<Job>,
     lease: Lease,
     task: FileTask,
     asked: impl FnOnce(),
-) -> Result<bool, Failure> {
+) -> Result<Fetched, Failure> {
     let mut held = task.held;
     let mut begun = None;
     if let (Some(md5), None) = (&task.md5, held) {
@@ -45,7 +55,11 @@ pub async fn fetch(
             held = look.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
         }
     }
-    let requested = held.is_none();
+    let fetched = if held.is_none() {
+        Fetched::Asked
+    } else {
+        Fetched::Held
+    };
     let stored = match held {
         Some(digest) => {
             asked();
@@ -60,7 +74,10 @@ pub async fn fetch(
                 put: false,
             }
         }
-        None => download(context, job, &lease, task, asked).await?,
+        None => match download(context, host, job, &lease, task, asked).await? {
+            Some(stored) => stored,
+            None => return Ok(Fetched::Cut),
+        },
     };
     let commit = context
         .store
@@ -76,7 +93,7 @@ pub async fn fetch(
             "The lease was lost; the result is dropped"
         );
     }
-    Ok(requested)
+    Ok(fetched)
 }
 
 /// Whether files may come from this host: the site's own, or one of its media hosts.
@@ -86,11 +103,12 @@ pub fn allowed(site: &Site, host: &str, port: u16) -> bool {
 
 async fn download(
     context: &Context,
+    host: &Host,
     job: &Arc<Job>,
     lease: &Lease,
     task: FileTask,
     asked: impl FnOnce(),
-) -> Result<FileStored, Failure> {
+) -> Result<Option<FileStored>, Failure> {
     let url = task
         .url
         .parse()
@@ -100,81 +118,36 @@ async fn download(
     out.headers.clone_from(&site.dialect.media_headers);
     tracing::debug!(job.name = %job.name, "GET {}", redact(&out.url));
     out.proxy.clone_from(&site.proxy);
-    let mut download = context
-        .http
-        .file(&out, &move |host, port| allowed(&site, host, port))
-        .await?;
-    let mut wanted = promised(&task);
-    wanted.content_type.clone_from(&download.content_type);
-    let mut staged = Staged::new(format!("{:x}.{:x}", lease.task, lease.token), &wanted);
-    let (mut gathered, mut size) = (Vec::new(), 0);
-    while let Some(chunk) = download.chunk().await? {
-        size += chunk.len();
-        gathered.push(chunk);
-        if size >= CHUNK {
-            size = 0;
-            staged = write(&context.archive, staged, std::mem::take(&mut gathered)).await?;
-        }
-    }
-    let _storing = context
-        .storing
-        .acquire()
-        .await
-        .map_err(|_| Failure::new(Class::Storage, "larder is stopping"))?;
-    asked();
-    let archive = context.archive.clone();
-    let putting = tokio::task::spawn_blocking(move || {
-        staged.write(&archive.objects, gathered)?;
-        let downloaded = staged.bytes();
-        archive
-            .objects
-            .put(staged, &wanted)
-            .map(|put| (put, downloaded))
-    });
-    let (put, downloaded) = putting
-        .await
-        .map_err(|error| {
-            Failure::new(
-                Class::Storage,
-                format!("storing the file panicked: {error}"),
-            )
-        })?
-        .map_err(refused)?;
-    Ok(FileStored {
+    // An address may change while its bytes stay: the hash names them better.
+    let bytes = task.md5.as_deref().unwrap_or(&task.url);
+    let transfer = Transfer {
+        context,
+        host,
+        site,
+        out,
+        wanted: promised(&task),
+        name: format!("{:x}.{:x}", lease.task, lease.token),
+        part: Part::take(&context.archive, bytes).map(Arc::new),
+    };
+    let Some(brought) = transfer.run(asked).await? else {
+        return Ok(None);
+    };
+    let Brought {
+        put,
+        bytes,
+        etag,
+        modified,
+    } = brought;
+    Ok(Some(FileStored {
         digest: put.digest,
         bytes: put.bytes,
         media: put.media,
         md5: put.md5,
-        etag: download.etag.take(),
-        modified: download.last_modified.take(),
-        downloaded,
+        etag,
+        modified,
+        downloaded: bytes,
         put: put.fresh,
-    })
-}
-
-async fn write(
-    archive: &Arc<Archive>,
-    mut staged: Staged,
-    chunks: Vec<Bytes>,
-) -> Result<Staged, Failure> {
-    let archive = archive.clone();
-    let writing = tokio::task::spawn_blocking(move || {
-        staged.write(&archive.objects, chunks).map(|()| staged)
-    });
-    let written = writing.await.map_err(|error| {
-        Failure::new(
-            Class::Storage,
-            format!("storing the file panicked: {error}"),
-        )
-    })?;
-    written.map_err(|error| refused(error.into()))
-}
-
-fn refused(error: PutError) -> Failure {
-    match error {
-        PutError::Refused { class, message } => Failure::new(class, message),
-        PutError::Storage(error) => Failure::new(Class::Storage, error.to_string()),
-    }
+    }))
 }
 
 /// What the listing said about the file.
@@ -193,7 +166,14 @@ fn promised(task: &FileTask) -> Wanted {
         md5: task.md5.clone(),
         sha1: file.as_ref().and_then(|file| file.sha1.clone()),
         sha256: file.as_ref().and_then(|file| file.sha256.clone()),
-        bytes: file.and_then(|file| file.bytes),
+        bytes: file.as_ref().and_then(|file| file.bytes),
         content_type: None,
+        promise: Promise::of(
+            file.as_ref().and_then(|file| file.media.as_deref()),
+            [
+                Some(&task.url),
+                file.as_ref().and_then(|file| file.name.as_deref()),
+            ],
+        ),
     }
 }

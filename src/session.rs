@@ -67,7 +67,7 @@ impl Session {
             ))
             .into());
         }
-        let left = archive.sweep_staging()?;
+        let left = archive.sweep_staging(clock.now())?;
         if left > 0 {
             tracing::info!(
                 files = left,

@@ -13,15 +13,16 @@ use url::Url;
 use crate::{
     archive::{Digest, record_digest},
     class::Class,
+    clock::is_over,
     config::{Job, Site},
     dialect::{
-        Asked, Endpoint, Entry, Follow, Gone, Login, NotFound, Page, Predicate, Request, Shown,
-        Step,
+        Asked, By, Endpoint, Entry, Follow, Gone, Login, NotFound, Page, ParamKind, Predicate,
+        Request, Shown, Step, Values,
     },
     fetch::allowed,
-    http::{self, Outgoing, Reply, redact},
+    http::{self, Outgoing, Reply, redact, wall},
     pace::HostKey,
-    run::{Context, Failure},
+    run::{Context, Failure, days_key},
     store::{Lease, PageCommit, PageOutcome, PageTask, Seen},
     text::one_line,
 };
@@ -72,15 +73,16 @@ pub fn endpoint<'a>(
     Ok((site, endpoint))
 }
 
-/// The first page of a job's walk.
-pub fn first_page(job: &Job) -> PageTask {
+/// The first page of a walk of a job's listing with `params`.
+pub fn first_page(job: &Job, params: Values) -> PageTask {
     PageTask {
         endpoint: job.listing.name.clone(),
-        params: job.params.clone(),
-        at: job.listing.paging(&job.params).start(),
+        at: job.listing.paging(&params).start(),
+        params,
         depth: 0,
         site: None,
         needed: false,
+        day: None,
         item: None,
     }
 }
@@ -97,6 +99,7 @@ fn leads_to(job: &Job, from: &PageTask, follow: &Follow, depth: u32) -> Option<P
         params: follow.params.clone(),
         at: endpoint.paging(&follow.params).start(),
         depth,
+        day: None,
         site: (site.name != job.site.name).then(|| site.name.clone()),
         needed: false,
         item: None,
@@ -125,6 +128,19 @@ pub fn continued(job: &Job, task: &PageTask, page: &Page) -> Result<Vec<PageTask
         })
     };
     page.follow.iter().map(next).collect()
+}
+
+/// Whether a walk of this job that comes to its end has shown everything that its listing holds. Page numbers drift while
+/// it walks, and the listing of a date is another one on the next day.
+pub fn shows_all(job: &Job) -> bool {
+    let paging = job.listing.paging(&job.params);
+    let mut kinds = job.listing.params.values().map(|param| param.kind);
+    let proves = match paging.by {
+        By::Once | By::Keyset | By::Cursor => true,
+        By::Offset => paging.overlap > 0,
+        By::Page => false,
+    };
+    proves && kinds.all(|kind| kind != ParamKind::Date)
 }
 
 /// Entries to ask for: the dialect's size or the site's, and no more than a job wants at all.
@@ -189,9 +205,15 @@ pub async fn walk(
     context: &Context,
     job: &Arc<Job>,
     lease: Lease,
-    task: PageTask,
+    mut task: PageTask,
     asked: impl FnOnce(),
 ) -> Result<Walked, Failure> {
+    if task.begins_day().is_some()
+        && let Some(day) = &mut task.day
+    {
+        // Now, before it is asked for: a listing of a day that is not over may still grow behind the walk.
+        day.settled = is_over(day.date, context.store.clock().now());
+    }
     let Some(out) = outgoing(job, &task)? else {
         asked();
         return commit(context, job, lease, task, None).await;
@@ -259,11 +281,11 @@ pub async fn read(
         let asked = Asked {
             base: &site.url,
             params: &task.params,
-            at: &task.at.cursor,
+            cursor: &task.at.cursor,
             status: reply.status,
             with: &with,
         };
-        let page = page(&job, endpoint, &asked, &reply);
+        let page = page(&job, site, endpoint, &asked, &reply);
         let mut page = match page {
             Err(mut failure) => {
                 failure.slow_down |= site.dialect.throttle.statuses.contains(&reply.status);
@@ -289,8 +311,14 @@ pub async fn read(
     })
 }
 
-fn page(job: &Job, endpoint: &Endpoint, asked: &Asked<'_>, reply: &Reply) -> Result<Page, Failure> {
-    classify(endpoint, reply, asked)?;
+fn page(
+    job: &Job,
+    site: &Site,
+    endpoint: &Endpoint,
+    asked: &Asked<'_>,
+    reply: &Reply,
+) -> Result<Page, Failure> {
+    classify(site, endpoint, asked, reply)?;
     if std::str::from_utf8(&reply.body).is_err() {
         tracing::warn!(
             job.name = %job.name,
@@ -379,7 +407,12 @@ async fn doubt(
 }
 
 /// What the reply is before anybody reads it as a page.
-fn classify(endpoint: &Endpoint, reply: &Reply, asked: &Asked<'_>) -> Result<(), Failure> {
+fn classify(
+    site: &Site,
+    endpoint: &Endpoint,
+    asked: &Asked<'_>,
+    reply: &Reply,
+) -> Result<(), Failure> {
     let html = is_html(reply);
     let failure = |class, message: String, slow_down| Failure {
         status: Some(reply.status),
@@ -391,7 +424,13 @@ fn classify(endpoint: &Endpoint, reply: &Reply, asked: &Asked<'_>) -> Result<(),
         if !html {
             return Ok(());
         }
-        let (class, what) = html_kind(&reply.body).unwrap_or((Class::Listing, "an HTML page"));
+        let path = reply.url.path();
+        let path = path.strip_prefix(site.url.path().trim_end_matches('/'));
+        if path.is_some() && path == endpoint.missing.as_deref() {
+            let message = "the site leads to a page for people instead: it is not there (any more)";
+            return Err(failure(Class::Http404, message.to_owned(), false));
+        }
+        let (class, what) = wall(&reply.body).unwrap_or((Class::Listing, "an HTML page"));
         return Err(failure(
             class,
             format!("{what} came instead of the listing"),
@@ -407,7 +446,7 @@ fn classify(endpoint: &Endpoint, reply: &Reply, asked: &Asked<'_>) -> Result<(),
         (_, 429) => Class::RateLimited,
         (Some(error), _) if error.class != Class::Listing => error.class,
         // Refused without a word of the site's own: something in front of it does not want us.
-        (None, 403) => html_kind(&reply.body).map_or(Class::Blocked, |(class, _)| class),
+        (None, 403) => wall(&reply.body).map_or(Class::Blocked, |(class, _)| class),
         (_, status) => http::of_status(status),
     };
     let words = reported.map_or_else(String::new, |error| format!(": {}", error.message));
@@ -422,26 +461,6 @@ fn classify(endpoint: &Endpoint, reply: &Reply, asked: &Asked<'_>) -> Result<(),
 fn is_html(reply: &Reply) -> bool {
     reply.content_type.as_deref() == Some("text/html")
         || reply.body.trim_ascii_start().starts_with(b"<")
-}
-
-/// A page that only a person can pass.
-fn html_kind(body: &[u8]) -> Option<(Class, &'static str)> {
-    const LOOK_AT: usize = 64 << 10;
-    let text = String::from_utf8_lossy(&body[..body.len().min(LOOK_AT)]).to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&[
-        "cf-chl",
-        "challenge-platform",
-        "just a moment",
-        "captcha",
-        "ddos-guard",
-    ]) {
-        Some((Class::Blocked, "a challenge for browsers"))
-    } else if has(&["type=\"password\"", "type='password'", "type=password"]) {
-        Some((Class::Auth, "a login form"))
-    } else {
-        None
-    }
 }
 
 async fn commit(
@@ -475,6 +494,7 @@ async fn commit(
             .as_ref()
             .and_then(|page| page.shown.total)
             .filter(|_| task.at.slices == 0),
+        days: task.day.map(|_| days_key(job)),
         step: Step::End,
         task,
     };
@@ -590,16 +610,16 @@ fn select(
         }
     };
     // What was said of it, what is wanted and what that leads to: when all that is as it was, so is what it leads to.
-    let stub = (!needs.is_empty()).then(|| {
-        let said = record_digest(&site.id, &item, &[]);
-        let text = serde_json::to_vec(&(said.to_string(), &commit.roles, &item.follow));
+    let said = (!needs.is_empty()).then(|| {
+        let item_said = record_digest(&site.id, &item, &[]);
+        let text = serde_json::to_vec(&(item_said.to_string(), &commit.roles, &item.follow));
         Digest::of(&text.expect("plain JSON values"))
     });
     let seen = Seen {
         item: *item,
         needs: queued(job, needs, hosts)?,
         with: queued(job, with, hosts)?,
-        stub,
+        said,
     };
     commit.items.push(seen);
     Ok(())

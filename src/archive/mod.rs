@@ -3,9 +3,11 @@
 //! Everything that outlives larder is here, as plain files. **Invariant:** a file below `objects/` is complete and its
 //! bytes match its name; it is written to `staging/`, checked, synced and only then renamed.
 
+mod content;
 mod digest;
 mod lock;
 mod objects;
+mod parts;
 mod record;
 mod records;
 mod verify;
@@ -15,14 +17,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use content::Promise;
 pub use digest::{Digest, NotADigest};
 pub use lock::{Holder, Lock};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
+pub use parts::{Opened, Part};
 pub use record::{FileState, Record, record_digest};
 pub use records::{Line, RecordLog, read_line};
 pub use verify::{Damage, Verified, verify};
 
-use crate::config::MinFree;
+use crate::{clock::Millis, config::MinFree};
 
 /// What can go wrong with the archive itself.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +87,7 @@ pub struct Archive {
     id: String,
     /// The objects.
     pub objects: Objects,
+    parts: parts::Parts,
 }
 
 impl Archive {
@@ -130,6 +135,7 @@ impl Archive {
         Ok(Self {
             root: root.to_owned(),
             objects: Objects::new(root),
+            parts: parts::Parts::default(),
             id: identity.id,
         })
     }
@@ -208,16 +214,25 @@ impl Archive {
         })
     }
 
-    /// Removes what an earlier larder left in `staging/`. Call only with the lock held. Returns how many files.
+    fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    /// Removes what an earlier larder left in `staging/` and nobody can go on with. Call only with the lock held. Returns
+    /// how many files.
     ///
     /// # Errors
     /// When the folder cannot be read or a file not be removed.
-    pub fn sweep_staging(&self) -> Result<usize, Error> {
-        let folder = self.root.join("staging");
+    pub fn sweep_staging(&self, now: Millis) -> Result<usize, Error> {
+        let folder = self.staging();
         fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
-        let mut removed = 0;
+        let (kept, mut removed) = (parts::kept(&folder, now), 0);
         for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
             let path = entry.map_err(Error::io("read", &folder))?.path();
+            let name = path.file_name().unwrap_or_default();
+            if kept.contains(&*name.to_string_lossy()) {
+                continue;
+            }
             fs::remove_file(&path).map_err(Error::io("remove", path))?;
             removed += 1;
         }

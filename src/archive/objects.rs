@@ -16,7 +16,7 @@ use md5::Md5;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest as _, Sha256};
 
-use super::{Digest, Error, sync_dir};
+use super::{Digest, Error, Promise, content::is_html, sync_dir};
 use crate::class::Class;
 
 /// The objects of one archive.
@@ -50,6 +50,8 @@ pub struct Wanted {
     pub bytes: Option<u64>,
     /// Content-Type of the reply.
     pub content_type: Option<String>,
+    /// What it was promised to be.
+    pub promise: Promise,
 }
 
 /// An object that was put.
@@ -86,11 +88,13 @@ pub enum PutError {
 /// A file on its way into the archive.
 #[derive(Debug)]
 pub struct Staged {
-    name: String,
-    file: Option<(fs::File, PathBuf)>,
+    pub(super) name: String,
+    pub(super) file: Option<(fs::File, PathBuf)>,
     kept: Vec<Bytes>,
     head: Vec<u8>,
-    bytes: u64,
+    pub(super) bytes: u64,
+    /// Whether a note counts on its file: then it stays when this is dropped.
+    pub(super) saved: bool,
     sha256: Sha256,
     md5: Option<Md5>,
     sha1: Option<sha1::Sha1>,
@@ -105,6 +109,7 @@ impl Staged {
             kept: Vec::new(),
             head: Vec::new(),
             bytes: 0,
+            saved: false,
             sha256: Sha256::new(),
             md5: wanted.md5.as_ref().map(|_| Md5::new()),
             sha1: wanted.sha1.as_ref().map(|_| sha1::Sha1::new()),
@@ -116,28 +121,51 @@ impl Staged {
         self.bytes
     }
 
+    /// Whether a note counts on it.
+    pub fn is_saved(&self) -> bool {
+        self.saved
+    }
+
+    /// Removes it, though it may have been saved.
+    pub fn discard(mut self) {
+        self.saved = false;
+    }
+
     /// Adds chunks, hashing them.
     ///
     /// # Errors
     /// When the staging file cannot be made or written.
     pub fn write(&mut self, objects: &Objects, chunks: Vec<Bytes>) -> Result<(), Error> {
         for chunk in &chunks {
-            self.sha256.update(chunk);
-            if let Some(md5) = &mut self.md5 {
-                md5.update(chunk);
-            }
-            if let Some(sha1) = &mut self.sha1 {
-                sha1.update(chunk);
-            }
-            let room = HEAD.saturating_sub(self.head.len()).min(chunk.len());
-            self.head.extend_from_slice(&chunk[..room]);
-            self.bytes += chunk.len() as u64;
+            self.hash(chunk);
         }
         self.kept.extend(chunks);
         if self.bytes as usize > SPILL || self.file.is_some() {
             self.spill(objects)?;
         }
         Ok(())
+    }
+
+    /// Takes in a chunk that is or will be in the file.
+    pub(super) fn hash(&mut self, chunk: &[u8]) {
+        self.sha256.update(chunk);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(chunk);
+        }
+        if let Some(sha1) = &mut self.sha1 {
+            sha1.update(chunk);
+        }
+        let room = HEAD.saturating_sub(self.head.len()).min(chunk.len());
+        self.head.extend_from_slice(&chunk[..room]);
+        self.bytes += chunk.len() as u64;
+    }
+
+    /// Writes everything to its file and syncs it.
+    pub(super) fn sync(&mut self, objects: &Objects) -> Result<&fs::File, Error> {
+        let path = objects.staging.join(&self.name);
+        let file = self.spill(objects)?;
+        file.sync_data().map_err(Error::io("sync", path))?;
+        Ok(file)
     }
 
     fn spill(&mut self, objects: &Objects) -> Result<&fs::File, Error> {
@@ -164,7 +192,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if let Some((_, path)) = self.file.take() {
+        if let Some((_, path)) = self.file.take().filter(|_| !self.saved) {
             // What is left here is swept at the next start.
             let _ = fs::remove_file(path);
         }
@@ -213,6 +241,8 @@ impl Objects {
     /// # Errors
     /// [`PutError::Refused`] when the bytes are not what was promised.
     pub fn put(&self, mut staged: Staged, wanted: &Wanted) -> Result<Put, PutError> {
+        // Whatever comes of it, there is nothing to go on with.
+        staged.saved = false;
         let digest = Digest::new(std::mem::take(&mut staged.sha256).finalize().into());
         let md5 = staged.md5.take().map(|hash| hex::encode(hash.finalize()));
         let sha1 = staged.sha1.take().map(|hash| hex::encode(hash.finalize()));
@@ -232,9 +262,7 @@ impl Objects {
         if held.as_ref().is_some_and(|held| held.len() == bytes) {
             return Ok(put(false));
         }
-        let file = staged.spill(self)?;
-        file.sync_data()
-            .map_err(Error::io("sync", self.staging.join(&staged.name)))?;
+        staged.sync(self)?;
         self.make_shard(digest.shard())?;
         let (file, temp) = staged.file.take().expect("spilled above");
         drop(file);
@@ -306,10 +334,6 @@ fn check(
     }
     let found = infer::get(&staged.head).map(|kind| kind.mime_type());
     let html = is_html(&staged.head);
-    let promised_html = wanted
-        .content_type
-        .as_deref()
-        .is_some_and(|t| t.contains("html"));
     let sha256 = sha256.to_string();
     let hashes = [
         ("md5", wanted.md5.as_deref(), md5),
@@ -345,22 +369,12 @@ fn check(
         );
     }
     // A hash that matches proves the content, whatever it looks like.
-    if !proven && html && !promised_html {
-        return refuse(
-            Class::UnexpectedType,
-            "an HTML page came instead of the file".to_owned(),
-        );
+    if !proven && let Some(objection) = wanted.promise.objection(&staged.head) {
+        return refuse(Class::UnexpectedType, objection);
     }
     Ok(found
         .map(str::to_owned)
         .or_else(|| wanted.content_type.clone()))
-}
-
-fn is_html(head: &[u8]) -> bool {
-    let start = head.trim_ascii_start();
-    let begins =
-        |word: &[u8]| start.len() >= word.len() && start[..word.len()].eq_ignore_ascii_case(word);
-    begins(b"<!doctype html") || begins(b"<html") || begins(b"<head") || begins(b"<body")
 }
 
 #[cfg(test)]
@@ -402,7 +416,7 @@ mod tests {
             );
         }
         assert_eq!(
-            archive.sweep_staging().expect("swept"),
+            archive.sweep_staging(0).expect("swept"),
             0,
             "nothing is left in staging"
         );

@@ -2,10 +2,11 @@
 
 use std::{fmt::Write, path::Path};
 
-use super::{exit, load, print};
+use super::{clock, exit, load, print};
 use crate::{
     config::{Config, Job, Proof, Rate, Schedule, Secret, Site, units},
-    text::one_line,
+    run::walks,
+    text::{count, one_line},
     walk,
 };
 
@@ -35,16 +36,9 @@ fn describe(text: &mut String, job: &Job) -> bool {
         "{}  {} of {}{off}",
         job.name, job.listing.name, site.name
     );
-    let first = walk::first_page(job);
-    let limit = walk::limit(job, &job.listing, &first);
-    let request = job.listing.request(site, &job.params, &first.at, limit);
-    let good = match request {
-        Ok(Some(request)) => {
-            let _ = writeln!(text, "  asks first  {}", one_line(&request.to_string()));
-            true
-        }
-        Ok(None) => {
-            let _ = writeln!(text, "  asks nothing: these parameters match nothing");
+    let good = match first_request(job) {
+        Ok(lines) => {
+            *text += &lines;
             true
         }
         Err(error) => {
@@ -80,6 +74,35 @@ fn describe(text: &mut String, job: &Job) -> bool {
         );
     }
     good
+}
+
+/// What a run that began now would ask first.
+fn first_request(job: &Job) -> Result<String, String> {
+    let walks = walks(job, clock().today(), false)?;
+    let Some(first) = walks.firsts.first() else {
+        return Ok("  asks nothing: the first day of its range has not come\n".to_owned());
+    };
+    let limit = walk::limit(job, &job.listing, first);
+    let request = job
+        .listing
+        .request(&job.site, &first.params, &first.at, limit)?;
+    let Some(request) = request else {
+        return Ok("  asks nothing: these parameters match nothing\n".to_owned());
+    };
+    let mut text = format!("  asks first  {}\n", one_line(&request.to_string()));
+    if let (Some(newest), Some(oldest)) = (first.day, walks.firsts.last().and_then(|p| p.day)) {
+        let _ = match walks.firsts.len() {
+            1 => writeln!(text, "  days        1: {}", newest.date),
+            days => writeln!(
+                text,
+                "  days        {}, the newest first: {} to {}",
+                count(i64::try_from(days).unwrap_or(i64::MAX)),
+                newest.date,
+                oldest.date
+            ),
+        };
+    }
+    Ok(text)
 }
 
 fn limits(limits: &crate::config::Limits) -> String {

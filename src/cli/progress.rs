@@ -148,6 +148,9 @@ fn describe(counts: &RunCounts, files_per_s: f64, bytes_per_s: f64, hold: Option
         count(done + counts.files_waiting),
         bytes(counts.bytes)
     );
+    if counts.pages_waiting > 1 {
+        text += &format!(", {} pages to ask", count(counts.pages_waiting));
+    }
     if hold.is_none() && files_per_s > 0.01 && counts.files_waiting > 0 {
         let left = (counts.files_waiting as f64 / files_per_s * 1000.0) as i64;
         let more = if counts.pages_waiting > 0 { ">" } else { "" };

@@ -18,9 +18,9 @@ use crate::{
     config::{Config, Diagnostics, Job},
     http::Http,
     pace::Pace,
-    run::{Active, DryReport, Ended, Runner, dry_run},
+    run::{Active, DryReport, Ended, Runner, dry_run, walks},
     session::Session,
-    store::{RunCounts, Store},
+    store::{PageTask, Reader, RunCounts, Store, Walks},
     text::{bytes, count, duration, one_line},
 };
 
@@ -52,9 +52,10 @@ impl Run {
         for note in check::notes(&config) {
             tracing::warn!("{note}");
         }
+        let jobs = plan(&jobs, self.full)?;
         let runtime = runtime()?;
         if self.dry_run {
-            return runtime.block_on(dry(&config, &jobs, quiet));
+            return runtime.block_on(dry(&config, jobs, quiet));
         }
         let session = Session::open(&config, "run", clock())?;
         if session.created && !quiet {
@@ -64,8 +65,7 @@ impl Run {
                 session.archive.id()
             ))?;
         }
-        let finished =
-            runtime.block_on(work(&config, &jobs, session, self.until, self.full, quiet))?;
+        let finished = runtime.block_on(work(&config, jobs, session, self.until, quiet))?;
         if !quiet {
             print(&finished.summary)?;
         }
@@ -126,6 +126,23 @@ fn refuse_unset(config: &Config, jobs: &[Arc<Job>]) -> anyhow::Result<()> {
     }
 }
 
+/// What each job would walk in a run that begins now. `full`: what is remembered is walked too.
+pub(super) fn plan(jobs: &[Arc<Job>], full: bool) -> anyhow::Result<Vec<(Arc<Job>, Walks)>> {
+    let (diagnostics, today) = (Diagnostics::default(), clock().today());
+    let mut planned = Vec::new();
+    for job in jobs {
+        match walks(job, today, full) {
+            Ok(walks) => planned.push((job.clone(), walks)),
+            Err(error) => diagnostics.file(&job.file, format!("[jobs.{}] {error}", job.name)),
+        }
+    }
+    if diagnostics.is_empty() {
+        Ok(planned)
+    } else {
+        Err(ConfigErrors(diagnostics.into_vec()).into())
+    }
+}
+
 /// Threads for hashing, files and parsing: what is stored, read and looked up at once, and few more.
 const BLOCKING_THREADS: usize = 24;
 
@@ -146,10 +163,9 @@ pub(super) struct Finished {
 /// Runs the jobs in `session` until they have ended or somebody says stop.
 pub(super) async fn work(
     config: &Config,
-    jobs: &[Arc<Job>],
+    jobs: Vec<(Arc<Job>, Walks)>,
     session: Session,
     until: Option<jiff::civil::Time>,
-    full: bool,
     quiet: bool,
 ) -> anyhow::Result<Finished> {
     let stop = CancellationToken::new();
@@ -158,11 +174,11 @@ pub(super) async fn work(
         stop_at(until, &stop, &signals);
     }
     let started = clock().now();
+    let names: Vec<_> = jobs.iter().map(|(job, _)| job.name.clone()).collect();
     let http = Http::new(&config.network)?;
     let runner = Runner::begin(
         config,
         jobs,
-        full,
         session.store.clone(),
         session.archive.clone(),
         http,
@@ -185,7 +201,6 @@ pub(super) async fn work(
         }
     }
     let state = config.archive.state.clone();
-    let names: Vec<_> = jobs.iter().map(|job| job.name.clone()).collect();
     let ended: Vec<_> = runner
         .jobs
         .values()
@@ -208,7 +223,7 @@ pub(super) async fn work(
 
 /// Whether anything of these jobs stands as failed.
 fn any_failed(state: &Path, names: &[String]) -> anyhow::Result<bool> {
-    let rows = crate::store::Reader::open(state)?
+    let rows = Reader::open(state)?
         .map(|reader| reader.jobs())
         .transpose()?
         .unwrap_or_default();
@@ -269,6 +284,8 @@ fn summarise(active: &Active, store: &Store, took: i64) -> String {
             (since(|c| c.items_failed), "unreadable"),
         ],
     );
+    let known = i64::try_from(active.days_known).unwrap_or(i64::MAX);
+    row("days", &[(known, "walked before")]);
     let size = format!("stored ({})", bytes(since(|c| c.bytes)));
     row(
         "files",
@@ -286,34 +303,59 @@ fn summarise(active: &Active, store: &Store, took: i64) -> String {
     text
 }
 
-async fn dry(config: &Config, jobs: &[Arc<Job>], quiet: bool) -> anyhow::Result<u8> {
+async fn dry(config: &Config, jobs: Vec<(Arc<Job>, Walks)>, quiet: bool) -> anyhow::Result<u8> {
     let stop = CancellationToken::new();
     let signals = Signals::listen(&stop)?;
     let (http, pace) = (Http::new(&config.network)?, Pace::new());
     let mut code = exit::OK;
-    for job in jobs {
+    for (job, walks) in jobs {
+        let firsts = not_walked(config, walks)?;
+        let several = firsts.len() > 1;
         let bar = progress::pages_bar(&job.name);
         let show = |report: &DryReport| {
             bar.set_message(format!("{} pages, {} items", report.pages, report.items));
         };
-        let result = dry_run(job, &config.network, &http, &pace, &stop, show).await;
+        let result = dry_run(&job, firsts, &config.network, &http, &pace, &stop, show).await;
         bar.finish_and_clear();
-        match result {
-            Ok(report) if !quiet => print(dry_text(&job.name, &report))?,
-            Ok(_) => {}
-            Err(failure) => {
-                code = exit::SOME_FAILED;
-                eprint(&format!(
-                    "larder: {}: {} ({})",
-                    job.name, failure.message, failure.class
-                ));
+        let failures = match result {
+            Ok((report, failures)) => {
+                // A walk that broke off says nothing of the whole; of many days the others are worth telling.
+                if !quiet && (failures.is_empty() || several) {
+                    print(dry_text(&job.name, &report))?;
+                }
+                failures
             }
+            Err(failure) => vec![failure],
+        };
+        for failure in failures {
+            code = exit::SOME_FAILED;
+            eprint(&format!(
+                "larder: {}: {} ({})",
+                job.name, failure.message, failure.class
+            ));
         }
         if stop.is_cancelled() {
             return Ok(signals.code());
         }
     }
     Ok(code)
+}
+
+/// The walks that a run would make: not of days that it would leave out as remembered.
+fn not_walked(config: &Config, walks: Walks) -> anyhow::Result<Vec<PageTask>> {
+    let Walks {
+        mut firsts,
+        days,
+        full,
+        ..
+    } = walks;
+    if let (Some(key), false) = (days, full)
+        && let Some(reader) = Reader::open(&config.archive.state)?
+    {
+        let known = reader.days(key)?;
+        firsts.retain(|first| first.day.is_none_or(|day| !known.contains(&day.date)));
+    }
+    Ok(firsts)
 }
 
 fn eprint(line: &str) {

@@ -4,10 +4,14 @@
 //! type (defaults filled in), that `where` compiles and that names are unique over all files. Whether a secret of the
 //! site is set is asked when the job runs, not here.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
-    Job, Site,
+    Diagnostics, Job, KeptJob, Site, Source, UnfitJob,
     reader::{Node, Table},
     schedule::{schedule, window},
     sites::Sites,
@@ -24,6 +28,8 @@ pub(super) struct Jobs {
     list: Vec<Arc<Job>>,
     /// Where each name was first given.
     places: BTreeMap<String, String>,
+    /// Whether what is read now is kept by `larder add`.
+    added: bool,
 }
 
 impl Jobs {
@@ -47,6 +53,30 @@ impl Jobs {
         }
         self.places.entry(name.clone()).or_insert(place);
         self.rest(table.named(format!("jobs.{name}")), name, sites);
+    }
+
+    /// Reads the jobs that `larder add` keeps, each on its own: a mistake in one is nobody else's.
+    pub(super) fn read_kept(&mut self, kept: Vec<KeptJob>, sites: &mut Sites<'_>) -> Vec<UnfitJob> {
+        let mut unfit = Vec::new();
+        self.added = true;
+        for KeptJob { name, definition } in kept {
+            if self.places.contains_key(&name) {
+                continue;
+            }
+            let file = PathBuf::from(format!("{name}.toml"));
+            let source = Source::new(Path::new("larder.db").join(&name), definition);
+            let diagnostics = Diagnostics::default();
+            let known = self.list.len();
+            Table::parse(&source, &diagnostics, |table| {
+                self.read(table, Some(&file), sites)
+            });
+            if !diagnostics.is_empty() {
+                self.list.truncate(known);
+                let complaints = diagnostics.into_vec();
+                unfit.push(UnfitJob { name, complaints });
+            }
+        }
+        unfit
     }
 
     /// The jobs, in the order read.
@@ -114,6 +144,7 @@ impl Jobs {
             max_items,
             max_bytes,
             enabled,
+            added: self.added,
         }));
     }
 }
@@ -194,14 +225,23 @@ fn checked(listing: &Endpoint, given: Option<&Node<'_>>, table: &Table<'_>) -> V
         .and_then(Node::table)
         .map(|given| given.entries())
         .unwrap_or_default();
-    for (about, message) in listing.check(&params) {
-        let node = entries
-            .iter()
-            .find(|(name, _)| Some(*name) == about.as_deref());
+    let complain = |about: Option<&str>, message: String| {
+        let node = entries.iter().find(|(name, _)| Some(*name) == about);
         match node.map(|(_, node)| node).or(given) {
             Some(node) => node.error(message),
             None => table.error(message),
         }
+    };
+    for (about, message) in listing.check(&params) {
+        complain(about.as_deref(), message);
+    }
+    let mut ranges = listing.dates(&params);
+    ranges.retain(|(_, dates)| dates.is_range());
+    if let [(first, _), .., (last, _)] = &ranges[..] {
+        let message = format!(
+            "a job walks the days of one range, and `{first}` is one; give `{last}` a day, or make two jobs"
+        );
+        complain(Some(last), message);
     }
     params
 }
@@ -295,10 +335,7 @@ fn words(node: &Node<'_>, what: &str, known: Option<&[String]>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{Diagnostics, Source},
-        dialect::{ParamKind, Value},
-    };
+    use crate::dialect::{ParamKind, Value};
 
     fn param(kind: ParamKind, required: bool, default: Option<Value>) -> Param {
         Param {

@@ -5,6 +5,7 @@
 //! that names it. All mistakes of all files are reported at once. Reads files and environment variables, nothing else.
 
 mod access;
+mod address;
 mod daemon;
 mod jobs;
 mod network;
@@ -23,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+pub use address::{AddressBook, NoPlace, Place};
 pub use reader::{Diagnostic, Diagnostics, Source};
 pub use secret::Secret;
 use url::Url;
@@ -40,10 +42,33 @@ pub struct Config {
     pub network: Network,
     /// The sites that `[sites]` or a job names, by the name that the user gave.
     pub sites: BTreeMap<String, Arc<Site>>,
-    /// The jobs, in the order written: first those of the file itself, then those of `include`, by path.
+    /// The jobs, in the order written: first those of the file itself, then those of `include`, by path, then those that
+    /// `larder add` keeps.
     pub jobs: Vec<Arc<Job>>,
     /// Every dialect known, the user's own among them.
     pub catalog: Catalog,
+    /// Jobs that `larder add` keeps and that do not fit the configuration any more.
+    pub unfit: Vec<UnfitJob>,
+    /// The patterns of `include`.
+    include: Vec<PathBuf>,
+}
+
+/// A job that is kept in the database and cannot be read.
+#[derive(Debug)]
+pub struct UnfitJob {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it; never empty.
+    pub complaints: Vec<Diagnostic>,
+}
+
+/// A job that is kept in the database: the keys of a job file, as TOML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptJob {
+    /// Its name.
+    pub name: String,
+    /// Its definition.
+    pub definition: String,
 }
 
 /// `[archive]`.
@@ -260,6 +285,8 @@ pub struct Job {
     pub max_bytes: Option<u64>,
     /// Whether `run` without names and the daemon take it.
     pub enabled: bool,
+    /// Whether `larder add` keeps it, not a file.
+    pub added: bool,
 }
 
 impl Job {
@@ -324,7 +351,32 @@ impl Config {
     /// # Errors
     /// Every mistake found, in the order of the files; never an empty list.
     pub fn load(path: &Path) -> Result<Self, Vec<Diagnostic>> {
-        top::load(path)
+        top::load(path, |_| Vec::new())
+    }
+
+    /// Reads `path`, everything it includes, and the jobs that `kept` finds beside the archive. One of a name that a file
+    /// gives to a job is passed over; one that does not fit is among [`Self::unfit`].
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        path: &Path,
+        kept: impl FnOnce(&Archive) -> Vec<KeptJob>,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        top::load(path, kept)
+    }
+
+    /// The site called `name`: one of the configuration, or built in.
+    pub fn site(&self, name: &str) -> Option<Arc<Site>> {
+        let own = self.sites.get(name).cloned();
+        own.or_else(|| sites::built_in(&self.catalog, name).map(Arc::new))
+    }
+
+    /// Whether `include` would read a file at `path`, which lies beside the configuration.
+    pub fn includes(&self, path: &Path) -> bool {
+        self.include
+            .iter()
+            .any(|pattern| paths::covers(pattern, path))
     }
 
     /// The job called `name`.

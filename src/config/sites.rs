@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use url::Url;
 
 use super::{
-    HostPattern, Limits, Rate, Site,
+    Diagnostics, HostPattern, Limits, Rate, Site, Source,
     access::{login, pairs},
     network, paths,
     reader::{Node, Table, suggest},
@@ -95,6 +95,16 @@ impl<'c> Sites<'c> {
             .filter_map(|(name, site)| Some((name, site?)))
             .collect()
     }
+}
+
+/// A site built in, as a job gets it that names it without a table.
+pub(super) fn built_in(catalog: &Catalog, name: &str) -> Option<Site> {
+    catalog.preset(name)?;
+    let text = format!("site = {}", toml::Value::from(name));
+    let (source, diagnostics) = (Source::new("built in", text), Diagnostics::default());
+    let site = |table: Table<'_>| read(catalog, name, &table.get("site")?, None);
+    let site = Table::parse(&source, &diagnostics, site).flatten();
+    site.filter(|_| diagnostics.is_empty())
 }
 
 /// One site of its table and its preset; `origin` is where complaints about the whole go.
@@ -292,7 +302,6 @@ fn hosts(node: &Node<'_>) -> Vec<HostPattern> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Diagnostics, Source};
 
     /// The sites of `text`, and every complaint as printed.
     fn sites(text: &str) -> (BTreeMap<String, Arc<Site>>, String) {

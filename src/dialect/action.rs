@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jaq_json::Val;
 use serde_json::{Value as Json, json};
 use url::Url;
 
 use super::{
     ask::{Ask, FILE},
-    endpoint::variables,
-    filter::{Filter, Known},
+    endpoint::{globals, variables},
+    filter::{Filter, Globals},
     json,
+    paging::Cursor,
     params::{Param, ParamKind, Value, Values},
     reply::{ReplyError, error_of},
     request::{Request, Template, Variables, val_of},
@@ -58,7 +60,9 @@ impl Action {
             .iter()
             .map(|(k, v)| (k.clone(), Json::from(v.as_str())));
         variables.extend(secret);
-        let request = self.ask.request(base, variables)?;
+        let request = self
+            .ask
+            .request(base, variables, &globals(values, &Cursor::new(), None))?;
         let request = request.ok_or("the dialect knows of nothing to send with these values")?;
         let holds =
             |line: &super::ask::Line| line.variables().iter().any(|v| secrets.contains_key(v));
@@ -77,11 +81,8 @@ impl Action {
 
     /// What the site says against it, if it says anything.
     pub fn refused(&self, body: &[u8], status: u16) -> Option<ReplyError> {
-        let known = Known {
-            status: val_of(&status.into()),
-            ..Known::default()
-        };
-        error_of(self.error.as_ref(), &json::read(body).ok()?, &known)
+        let globals = globals(&Values::new(), &Cursor::new(), Some(status));
+        error_of(self.error.as_ref(), &json::read(body).ok()?, &globals)
     }
 }
 
@@ -118,7 +119,7 @@ impl Session {
         let input = val_of(&json!({"cookies": cookies, "text": text}));
         // A filter's own complaint would quote what it was given.
         let output = filter
-            .first(input, &Known::default())
+            .first_of(input, &Globals::new(Val::Null, &Cursor::new(), None))
             .map_err(|_| missing())?;
         let output = output.ok_or_else(missing)?;
         match serde_json::from_str(&output.to_string()) {

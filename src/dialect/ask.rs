@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    filter::{Filter, Known},
+    filter::{Filter, Globals},
     request::{Request, Scalars, Template, Variables, plain, val_of, variables_of},
 };
 use crate::http::{Method, Part, Payload};
@@ -163,10 +163,11 @@ impl Ask {
         &self,
         base: &Url,
         mut variables: Variables,
+        globals: &Globals,
     ) -> Result<Option<Request>, String> {
         if let Some(filter) = &self.vars {
             let input: Val = val_of(&Value::Object(variables.clone()));
-            let Some(output) = filter.first(input, &Known::default())? else {
+            let Some(output) = filter.first_of(input, globals)? else {
                 return Ok(None);
             };
             variables.extend(variables_of(&output)?);
@@ -217,7 +218,7 @@ mod tests {
         };
         let base = Url::parse("https://booru.example/").expect("valid");
         let request = ask
-            .request(&base, variables)
+            .request(&base, variables, &Globals::none())
             .expect("fills")
             .expect("something");
         // A header whose variable is not defined is left out.

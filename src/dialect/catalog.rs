@@ -133,4 +133,44 @@ mod tests {
             "{all:?}"
         );
     }
+    /// What is complained about in a dialect, as (line, message).
+    fn complaints(text: &str) -> Vec<(Option<usize>, String)> {
+        let (mut catalog, diagnostics) = (Catalog::built_in(), Diagnostics::default());
+        catalog.add(&Source::new("x.toml", text), &diagnostics);
+        let all = diagnostics.into_vec();
+        assert_eq!(catalog.get("x").is_none(), !all.is_empty());
+        all.iter().map(|d| (d.line(), d.message.clone())).collect()
+    }
+
+    #[test]
+    fn a_misspelt_variable_of_a_filter_is_a_complaint_at_its_line() {
+        let text = |word: &str| {
+            format!(
+                "format = 1\nname = \"x\"\n[listing.a]\nget = \"/a\"\npaging = {{ by = \"once\" }}\neach = '.'\nitem = '{{kind: \"a\", id: {word}}}'\n"
+            )
+        };
+        assert_eq!(complaints(&text("$params.id")), []);
+        assert_eq!(complaints(&text("$cursor.page")), []);
+        let all = complaints(&text("$typo"));
+        assert!(
+            matches!(&all[..], [(Some(7), message)] if message.contains("`$typo`")),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn broken_definitions_are_complained_about_once_and_good_ones_serve_every_filter() {
+        let text = |defs: &str| {
+            format!(
+                "format = 1\nname = \"x\"\ndefs = '{defs}'\n[listing.a]\nget = \"/a\"\npaging = {{ by = \"once\" }}\neach = 'list'\nitem = 'one'\n"
+            )
+        };
+        let good = "def list: .[]; def one: {kind: \"a\", id: $params.id};";
+        assert_eq!(complaints(&text(good)), []);
+        let all = complaints(&text("def list: .[; def one: 1;"));
+        assert!(
+            matches!(&all[..], [(Some(3), message)] if message.contains("not a jq filter")),
+            "{all:?}"
+        );
+    }
 }

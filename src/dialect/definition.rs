@@ -9,9 +9,10 @@ use url::Url;
 use super::{
     action::{Action, Session},
     endpoint::{Endpoint, EndpointKind},
+    filter::Prelude,
     hooks::Login,
     params::Param,
-    reading::{Filters, Reading, ask},
+    reading::{Reading, ask},
     rest::{Quiet, Throttle},
 };
 use crate::{
@@ -144,21 +145,21 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
             None => {}
         }
     }
-    let error = table.get("error");
-    let filters = Filters::read(table.get("defs").as_ref(), trusted);
+    let prelude = match table.get("defs") {
+        Some(node) => node.parsed(|text| Prelude::new(text, trusted)),
+        None => Prelude::new("", trusted).ok(),
+    };
     let headers = ask::headers(table.get("headers").as_ref());
     let media_headers = ask::plain_headers(table.get("media_headers").as_ref());
     let with = table.get("with");
-    let reading = Reading {
-        filters: &filters,
-        with: with.as_ref(),
-        headers: &headers,
+    let mut reading = Reading {
         shared: &shared,
-        error: error.as_ref(),
+        headers: &headers,
+        with: with.as_ref(),
+        error: None,
+        prelude: prelude.as_ref(),
     };
-    if let Some(node) = &error {
-        filters.filter(node);
-    }
+    reading.error = table.get("error").and_then(|node| reading.filter(&node));
     let mut endpoints = BTreeMap::new();
     for (key, kind) in [
         ("listing", EndpointKind::Listing),

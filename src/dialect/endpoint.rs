@@ -6,9 +6,10 @@ use serde_json::Value as Json;
 
 use super::{
     ask::Ask,
-    filter::{Filter, Known},
+    filter::{Filter, Globals},
     item::value_of,
-    paging::{Paging, Position},
+    matching::Match,
+    paging::{Cursor, Paging, Position},
     params::{Param, Value, Values},
     request::{Request, Variables, val_of, variables_of},
 };
@@ -46,6 +47,9 @@ pub struct Endpoint {
     pub not_found: Option<NotFound>,
     /// Whether a total of 0 after a larger one is how the site throttles.
     pub zero_throttles: bool,
+    /// Where the site leads whoever asks for what is not there: a path below its address.
+    pub missing: Option<String>,
+    pub(super) matches: Vec<Match>,
     pub(super) ask: Ask,
     pub(super) check: Option<Filter>,
     pub(super) pagings: Vec<Paging>,
@@ -114,7 +118,8 @@ impl Endpoint {
             return Vec::new();
         };
         let input = val_of(&Json::Object(variables(values)));
-        match filter.all(input, &Known::default()) {
+        let globals = Globals::new(input.clone(), &Variables::new(), None);
+        match filter.all_of(input, &globals) {
             Ok(outputs) => outputs
                 .iter()
                 .filter_map(|output| {
@@ -127,13 +132,39 @@ impl Endpoint {
         }
     }
 
+    /// All parameters: `given`, and the defaults of those left out.
+    ///
+    /// # Errors
+    /// The first that is missing, or what the dialect itself objects to.
+    pub fn complete(&self, given: &Values) -> Result<Values, String> {
+        let mut values = given.clone();
+        for (name, param) in &self.params {
+            match &param.default {
+                _ if values.contains_key(name) => {}
+                Some(value) => drop(values.insert(name.clone(), value.clone())),
+                None if param.required => {
+                    let kind = param.kind.word();
+                    return Err(format!("the parameter `{name}` ({kind}) is missing"));
+                }
+                None => {}
+            }
+        }
+        match self.check(&values).into_iter().next() {
+            Some((_, complaint)) => Err(complaint),
+            None => Ok(values),
+        }
+    }
+
     /// The way to walk with these parameters.
     pub fn paging(&self, values: &Values) -> &Paging {
+        if let [only] = self.pagings.as_slice() {
+            return only;
+        }
         let input = val_of(&Json::Object(variables(values)));
-        let known = Known::default();
+        let globals = Globals::new(input.clone(), &Variables::new(), None);
         let holds = |paging: &&Paging| {
             let when = paging.when.as_ref();
-            when.is_none_or(|filter| filter.holds(input.clone(), &known).unwrap_or(false))
+            when.is_none_or(|filter| filter.holds(input.clone(), &globals).unwrap_or(false))
         };
         let last = self
             .pagings
@@ -158,13 +189,19 @@ impl Endpoint {
             variables.insert("limit".to_owned(), limit.into());
         }
         variables.extend(at.cursor.clone());
-        self.ask.request(&site.url, variables)
+        let globals = globals(values, &at.cursor, None);
+        self.ask.request(&site.url, variables, &globals)
     }
 }
 
 pub(super) fn variables(values: &Values) -> Variables {
     let json = |value: &Value| serde_json::to_value(value).unwrap_or(Json::Null);
     values.iter().map(|(k, v)| (k.clone(), json(v))).collect()
+}
+
+/// What the filters of a page see of the request for it, and the status of its reply.
+pub(super) fn globals(values: &Values, cursor: &Cursor, status: Option<u16>) -> Globals {
+    Globals::new(val_of(&Json::Object(variables(values))), cursor, status)
 }
 
 /// The parameters that a follow-up's filter gives.

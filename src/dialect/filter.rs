@@ -2,9 +2,14 @@
 //!
 //! Promises purity: no clock, no environment, no I/O (`now`, `env`, `input`, `debug` are left out), at most
 //! [`MAX_OUTPUTS`] outputs and a deadline checked between outputs. The engine is jaq; nothing outside this room knows.
-//! Filters of built-in dialects, which tests compile, are compiled when they first run: most are never used by one command.
+//!
+//! The filters of a dialect share its `defs`, and see what was asked besides their input: `$params`, the parameters of
+//! the endpoint as given, `$cursor`, the variables that name the page, and `$status`, the reply's. A job's `where` has none
+//! of these. Filters of built-in dialects, which a test compiles, are compiled when they first run: one command needs few.
 
 use std::{
+    cell::RefCell,
+    collections::HashMap,
     fmt,
     sync::{Arc, LazyLock, OnceLock},
     time::{Duration, Instant},
@@ -12,7 +17,7 @@ use std::{
 
 use jaq_core::{
     Compiler, Ctx, Vars, data,
-    load::{Arena, File, Loader, lex, parse},
+    load::{self, Arena, File, Loader, lex, parse},
     unwrap_valr,
 };
 use jaq_json::Val;
@@ -26,46 +31,104 @@ const MAX_NESTING: usize = 100;
 /// How long one filter may work on one page.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-use super::{item::Item, request::val_of};
+/// What a dialect's filters may name besides their own variables.
+const GLOBALS: &[&str] = &["$params", "$cursor", "$status"];
+
+use super::{
+    item::Item,
+    request::{Variables, val_of},
+};
 
 type Data = data::JustLut<Val>;
 
-/// Variables that every filter of a dialect may name besides its input.
-const KNOWN: [&str; 3] = ["$params", "$cursor", "$status"];
+/// A compiled filter; a clone is the same one.
+#[derive(Clone)]
+pub struct Filter(Arc<Compiled>);
 
-/// What a filter may know besides its input.
-#[derive(Debug, Clone)]
-pub struct Known {
-    /// `$params`: the endpoint's parameters, an object.
-    pub params: Val,
-    /// `$cursor`: the variables that name this page, such as `page` or `offset`, an object.
-    pub at: Val,
-    /// `$status`: the reply's HTTP status.
-    pub status: Val,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self {
-            params: Val::Null,
-            at: Val::Null,
-            status: Val::Null,
-        }
-    }
-}
-
-/// A filter and the definitions that it may use.
-pub struct Filter {
+struct Compiled {
     text: String,
     defs: Arc<str>,
-    compiled: OnceLock<Result<jaq_core::Filter<Data>, String>>,
+    globals: &'static [&'static str],
+    filter: OnceLock<Result<jaq_core::Filter<Data>, String>>,
 }
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Filter({:?})", self.text)
+        write!(f, "Filter({:?})", self.0.text)
     }
 }
+
+/// The values of `$params`, `$cursor` and `$status`, made once for all filters of a page.
+pub(super) struct Globals(Vars<Val>);
+
+impl Globals {
+    /// What was asked: the endpoint's parameters, and the variables of the page; and the status of the reply, if there is one.
+    pub(super) fn new(params: Val, cursor: &Variables, status: Option<u16>) -> Self {
+        let cursor = Val::obj(
+            cursor
+                .iter()
+                .map(|(k, v)| (Val::from(k.clone()), val_of(v)))
+                .collect(),
+        );
+        let status = status.map_or(Val::Null, |status| val_of(&status.into()));
+        Self(Vars::new([params, cursor, status]))
+    }
+
+    /// For a filter that names none of them.
+    pub(super) fn none() -> Self {
+        Self(Vars::new([]))
+    }
+}
+
+/// The jq definitions of a dialect, which all its filters may use; compiles each text once.
+pub(super) struct Prelude {
+    defs: Arc<str>,
+    /// Whether a test has compiled all of them, so that each can wait until it is needed.
+    trusted: bool,
+    known: RefCell<HashMap<String, Filter>>,
+}
+
+impl Prelude {
+    /// Checks `defs`, such as `def list: .[]; def words: split(" ");`, unless they are `trusted`.
+    ///
+    /// # Errors
+    /// As [`Filter::compile`].
+    pub(super) fn new(defs: &str, trusted: bool) -> Result<Self, String> {
+        if !trusted {
+            compile(&format!("{defs}\n."), "", GLOBALS)?;
+        }
+        Ok(Self {
+            defs: defs.into(),
+            trusted,
+            known: RefCell::default(),
+        })
+    }
+
+    /// Compiles a filter of the dialect.
+    ///
+    /// # Errors
+    /// As [`Filter::compile`].
+    pub(super) fn filter(&self, text: &str) -> Result<Filter, String> {
+        if let Some(known) = self.known.borrow().get(text) {
+            return Ok(known.clone());
+        }
+        let filter = Filter::new(text, &self.defs, GLOBALS);
+        if !self.trusted {
+            filter.compiled()?;
+        }
+        let mut known = self.known.borrow_mut();
+        known.insert(text.to_owned(), filter.clone());
+        Ok(filter)
+    }
+}
+
+/// What jq itself brings, read once: it takes longer to read than most filters to compile.
+static STANDARD: LazyLock<Vec<parse::Def<&'static str>>> = LazyLock::new(|| {
+    jaq_core::defs()
+        .chain(jaq_std::defs().filter(|def| pure(def.name)))
+        .chain(jaq_json::defs())
+        .collect()
+});
 
 /// jq names that reach outside the input; a dialect must not depend on them.
 const IMPURE: [&str; 12] = [
@@ -83,65 +146,67 @@ const IMPURE: [&str; 12] = [
     "strflocaltime",
 ];
 
-/// What jq itself defines, without what reaches outside.
-static STANDARD: LazyLock<Vec<parse::Def<&'static str>>> = LazyLock::new(|| {
-    jaq_core::defs()
-        .chain(jaq_std::defs().filter(|def| pure(def.name)))
-        .chain(jaq_json::defs())
-        .collect()
-});
-
 fn pure(name: &str) -> bool {
     !IMPURE.contains(&name)
 }
 
 impl Filter {
-    /// Compiles `text`.
+    fn new(text: &str, defs: &Arc<str>, globals: &'static [&'static str]) -> Self {
+        Self(Arc::new(Compiled {
+            text: text.to_owned(),
+            defs: defs.clone(),
+            globals,
+            filter: OnceLock::new(),
+        }))
+    }
+
+    fn compiled(&self) -> Result<&jaq_core::Filter<Data>, String> {
+        let Compiled {
+            text,
+            defs,
+            globals,
+            filter,
+        } = &*self.0;
+        let compiled = filter.get_or_init(|| compile(text, defs, globals));
+        compiled.as_ref().map_err(Clone::clone)
+    }
+
+    /// Compiles `text`, which stands alone: without definitions of a dialect and without `$params`.
     ///
     /// # Errors
     /// What the compiler expected, and near which piece of the text.
     pub fn compile(text: &str) -> Result<Self, String> {
-        Self::compile_with(text, &Arc::from(""))
+        let filter = Self::new(text, &Arc::from(""), &[]);
+        filter.compiled()?;
+        Ok(filter)
     }
 
-    /// Compiles `text`, which may use the definitions `defs`.
-    ///
-    /// # Errors
-    /// As [`Self::compile`].
-    pub fn compile_with(text: &str, defs: &Arc<str>) -> Result<Self, String> {
-        let filter = Self::trusted(text, defs);
-        match filter.compiled() {
-            Ok(_) => Ok(filter),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A filter that is known to compile; it does so when it first runs.
-    pub fn trusted(text: &str, defs: &Arc<str>) -> Self {
-        Self {
-            text: text.to_owned(),
-            defs: defs.clone(),
-            compiled: OnceLock::new(),
-        }
-    }
-
-    fn compiled(&self) -> Result<&jaq_core::Filter<Data>, String> {
-        let compiled = self
-            .compiled
-            .get_or_init(|| compile(&self.text, &self.defs));
-        compiled.as_ref().map_err(Clone::clone)
-    }
-
-    /// Every output for `input`.
+    /// Every output for `input` of a filter that stands alone.
     ///
     /// # Errors
     /// The filter's own error, too many outputs, or the deadline.
-    pub fn all(&self, input: Val, known: &Known) -> Result<Vec<Val>, String> {
-        let compiled = self.compiled()?;
-        let context = context(compiled, known);
+    pub fn all(&self, input: Val) -> Result<Vec<Val>, String> {
+        self.all_of(input, &Globals::none())
+    }
+
+    /// The first output for `input` of a filter that stands alone, if there is one.
+    ///
+    /// # Errors
+    /// The filter's own error.
+    pub fn first(&self, input: Val) -> Result<Option<Val>, String> {
+        self.first_of(input, &Globals::none())
+    }
+
+    /// Every output of a dialect's filter.
+    ///
+    /// # Errors
+    /// As [`Self::all`].
+    pub(super) fn all_of(&self, input: Val, globals: &Globals) -> Result<Vec<Val>, String> {
+        let filter = self.compiled()?;
+        let context = Ctx::<Data>::new(&filter.lut, globals.0.clone());
         let started = Instant::now();
         let mut outputs = Vec::new();
-        for output in compiled.id.run((context, input)).map(unwrap_valr) {
+        for output in filter.id.run((context, input)).map(unwrap_valr) {
             outputs.push(output.map_err(|error| shorten(&error.to_string()))?);
             if outputs.len() > MAX_OUTPUTS {
                 return Err(format!("more than {MAX_OUTPUTS} outputs"));
@@ -153,38 +218,35 @@ impl Filter {
         Ok(outputs)
     }
 
-    /// The first output for `input`, if there is one.
+    /// The first output of a dialect's filter, if there is one.
     ///
     /// # Errors
-    /// The filter's own error.
-    pub fn first(&self, input: Val, known: &Known) -> Result<Option<Val>, String> {
-        let compiled = self.compiled()?;
-        let output = compiled
-            .id
-            .run((context(compiled, known), input))
-            .map(unwrap_valr)
-            .next();
+    /// As [`Self::first`].
+    pub(super) fn first_of(&self, input: Val, globals: &Globals) -> Result<Option<Val>, String> {
+        let filter = self.compiled()?;
+        let context = Ctx::<Data>::new(&filter.lut, globals.0.clone());
+        let output = filter.id.run((context, input)).map(unwrap_valr).next();
         output
             .transpose()
             .map_err(|error| shorten(&error.to_string()))
     }
 
-    /// Whether the first output is neither null nor false; no output is neither.
+    /// Whether the first output of a dialect's filter is neither null nor false; no output is neither.
     ///
     /// # Errors
-    /// The filter's own error.
-    pub fn holds(&self, input: Val, known: &Known) -> Result<bool, String> {
-        let output = self.first(input, known)?;
+    /// As [`Self::first`].
+    pub(super) fn holds(&self, input: Val, globals: &Globals) -> Result<bool, String> {
+        let output = self.first_of(input, globals)?;
         Ok(!matches!(output, None | Some(Val::Null | Val::Bool(false))))
     }
 }
 
-fn context<'a>(filter: &'a jaq_core::Filter<Data>, known: &Known) -> Ctx<'a, Data> {
-    let values = [&known.params, &known.at, &known.status].map(Clone::clone);
-    Ctx::new(&filter.lut, Vars::new(values))
-}
-
-fn compile(text: &str, defs: &str) -> Result<jaq_core::Filter<Data>, String> {
+/// Compiles `text` behind `defs`, where `globals` may be named.
+fn compile(
+    text: &str,
+    defs: &str,
+    globals: &[&'static str],
+) -> Result<jaq_core::Filter<Data>, String> {
     // The compiler recurses with the text: a text like this is no filter that a person wrote.
     let deepest = text.bytes().scan(0_usize, |depth, byte| {
         match byte {
@@ -194,28 +256,29 @@ fn compile(text: &str, defs: &str) -> Result<jaq_core::Filter<Data>, String> {
         }
         Some(*depth)
     });
-    if text.len() + defs.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
+    if text.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
         return Err(format!(
             "not a jq filter: longer than {MAX_TEXT} bytes, or nested deeper than {MAX_NESTING} brackets"
         ));
     }
-    let own = jaq_core::load::parse(defs, |parser| parser.defs());
-    let own = own.ok_or("the definitions in `defs` are not jq")?;
+    let own = load::parse(defs, |parser| parser.defs()).unwrap_or_default();
     let funs = jaq_core::funs::<Data>()
         .chain(jaq_std::base_funs().filter(|(name, ..)| pure(name)))
         .chain(jaq_std::extra_funs().filter(|(name, ..)| pure(name)))
         .chain(jaq_json::funs());
     let arena = Arena::default();
-    let main = File {
-        code: text,
-        path: (),
-    };
     let modules = Loader::new(STANDARD.iter().cloned().chain(own))
-        .load(&arena, main)
+        .load(
+            &arena,
+            File {
+                code: text,
+                path: (),
+            },
+        )
         .map_err(|errors| explain_load(text, errors))?;
     Compiler::default()
         .with_funs(funs)
-        .with_global_vars(KNOWN)
+        .with_global_vars(globals.iter().copied())
         .compile(modules)
         .map_err(explain_compile)
 }
@@ -237,7 +300,7 @@ impl Predicate {
 
     /// The text as written.
     pub fn text(&self) -> &str {
-        &self.filter.text
+        &self.filter.0.text
     }
 
     /// Whether the item is wanted: the first output is neither false nor null. No output refuses it. The filter sees the
@@ -251,7 +314,7 @@ impl Predicate {
             ..item.clone()
         };
         let json = serde_json::to_value(&bare).map_err(|error| error.to_string())?;
-        self.filter.holds(val_of(&json), &Known::default())
+        self.filter.holds(val_of(&json), &Globals::none())
     }
 }
 
@@ -326,7 +389,7 @@ mod tests {
 
     fn run(filter: &str, input: &str) -> Result<Vec<String>, String> {
         let input = jaq_json::read::parse_single(input.as_bytes()).expect("valid JSON");
-        let outputs = Filter::compile(filter)?.all(input, &Known::default())?;
+        let outputs = Filter::compile(filter)?.all(input)?;
         Ok(outputs.iter().map(Val::to_string).collect())
     }
 
@@ -344,6 +407,44 @@ mod tests {
     }
 
     #[test]
+    fn filters_of_a_dialect_share_its_definitions_and_see_what_was_asked() {
+        let prelude = Prelude::new(
+            "def twice: . * 2;\ndef of_page: twice + $cursor.page;",
+            false,
+        )
+        .expect("good");
+        let filter = prelude.filter("of_page, $params.tags").expect("compiles");
+        let params = val_of(&serde_json::json!({"tags": "heath"}));
+        let cursor = serde_json::json!({"page": 3});
+        let globals = Globals::new(params, cursor.as_object().expect("an object"), None);
+        let outputs = filter.all_of(Val::from(20_isize), &globals).expect("runs");
+        let outputs: Vec<_> = outputs.iter().map(Val::to_string).collect();
+        assert_eq!(outputs, ["43", "\"heath\""]);
+        assert!(Filter::compile("twice").is_err() && Filter::compile("$params").is_err());
+        assert!(Arc::ptr_eq(
+            &prelude.filter(".a").expect("compiles").0,
+            &prelude.filter(".a").expect("compiles").0
+        ));
+    }
+
+    #[test]
+    fn a_misspelt_variable_or_definition_is_named() {
+        let prelude = Prelude::new("def list: .[];", false).expect("good");
+        for (text, word) in [
+            ("$param.id", "$param"),
+            ("$typo", "$typo"),
+            ("lists", "lists"),
+        ] {
+            let error = prelude.filter(text).expect_err(text);
+            assert!(error.contains(&format!("`{word}`")), "{error}");
+        }
+        let error = |defs| Prelude::new(defs, false).err().expect("broken");
+        assert!(error("def a: $typo;").contains("$typo"));
+        assert!(error("def a: b;").contains("`b`"));
+        assert!(error("def a: 1;\ndef b: ];").contains("line 2"));
+    }
+
+    #[test]
     fn a_broken_filter_says_where() {
         let error = Filter::compile(".a | ]").expect_err("broken");
         assert!(error.contains("`]`"), "{error}");
@@ -353,21 +454,28 @@ mod tests {
 
     #[test]
     fn definitions_of_the_dialect_and_what_was_asked_are_known() {
-        let defs = Arc::from("def twice: . * 2;");
-        let filter = Filter::compile_with("[(.a | twice), $params.id, $status]", &defs);
-        let known = Known {
-            params: val_of(&serde_json::json!({"id": 7})),
-            status: val_of(&404.into()),
-            ..Known::default()
-        };
-        let input = val_of(&serde_json::json!({"a": 4}));
-        let output = filter.expect("compiles").first(input, &known);
-        let output = output.expect("runs").expect("an output");
-        assert_eq!(output.to_string(), "[8,7,404]");
-        let error = Filter::compile_with("twice", &Arc::from("def twice: ;"));
-        assert!(error.is_err());
-        let error = Filter::compile("$other").expect_err("unknown");
-        assert!(error.contains("$other"), "{error}");
+        for trusted in [true, false] {
+            let prelude = Prelude::new("def twice: . * 2;", trusted).expect("good");
+            let filter = prelude.filter("[(.a | twice), $params.id, $cursor.page, $status]");
+            let globals = Globals::new(
+                val_of(&serde_json::json!({"id": 7})),
+                serde_json::json!({"page": 3})
+                    .as_object()
+                    .expect("an object"),
+                Some(404),
+            );
+            let input = val_of(&serde_json::json!({"a": 4}));
+            let output = filter.expect("compiles").first_of(input, &globals);
+            let output = output.expect("runs").expect("an output");
+            assert_eq!(output.to_string(), "[8,7,3,404]");
+            // What is not checked at once says so when it runs.
+            let broken = prelude.filter("nothing");
+            let error = match broken {
+                Err(error) => error,
+                Ok(filter) => filter.first_of(Val::Null, &globals).expect_err("unknown"),
+            };
+            assert!(error.contains("`nothing`"), "{error}");
+        }
     }
 
     #[test]

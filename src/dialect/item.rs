@@ -82,6 +82,9 @@ pub struct Item {
         deserialize_with = "opt_text"
     )]
     pub gone: Option<String>,
+    /// Whether this reply says less of the item than others do: then it makes no revision of one that has a record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stub: bool,
     /// Volatile numbers: a change makes no revision.
     #[serde(
         default,
@@ -276,6 +279,7 @@ impl Item {
             follow: Vec::new(),
             also: Vec::new(),
             gone: None,
+            stub: false,
             stats: serde_json::Map::new(),
             raw: BTreeMap::new(),
         }
@@ -311,6 +315,7 @@ impl Item {
         }
         self.files
             .sort_by(|a, b| (&a.role, a.index).cmp(&(&b.role, b.index)));
+        self.stub &= later.stub;
         self.stats.extend(later.stats);
         self.raw.extend(later.raw);
     }

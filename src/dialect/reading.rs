@@ -4,67 +4,38 @@ mod action;
 pub(super) mod ask;
 mod paging;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use super::{
     ask::Line,
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, NotFound, ReplyFilters, With},
-    filter::Filter,
+    filter::{Filter, Prelude},
+    matching::Match,
     params::{Param, ParamKind},
 };
 use crate::config::reader::{Node, Table};
 
-/// How the filters of one file are compiled.
-pub(super) struct Filters {
-    /// Definitions that stand before each of them.
-    pub(super) defs: Arc<str>,
-    /// Whether tests have compiled them all, so that each can wait until it is needed.
-    pub(super) trusted: bool,
-}
-
-impl Filters {
-    /// Reads the definitions of `node`, if there are any.
-    pub(super) fn read(node: Option<&Node<'_>>, trusted: bool) -> Self {
-        let mut filters = Self {
-            defs: Arc::from(""),
-            trusted,
-        };
-        if let Some(node) = node
-            && let Some(text) = node.text()
-        {
-            // An input of their own, so that they are a program whose mistakes have a place.
-            if trusted
-                || node
-                    .parsed(|text| Filter::compile(&format!("{text}\n.")))
-                    .is_some()
-            {
-                filters.defs = text.into();
-            }
-        }
-        filters
-    }
-
-    pub(super) fn filter(&self, node: &Node<'_>) -> Option<Filter> {
-        if self.trusted {
-            return Some(Filter::trusted(node.text()?, &self.defs));
-        }
-        node.parsed(|text| Filter::compile_with(text, &self.defs))
-    }
-}
-
 /// What the endpoints of one file share.
 pub(super) struct Reading<'a> {
-    pub(super) filters: &'a Filters,
     pub(super) shared: &'a BTreeMap<String, Param>,
     /// Headers of every request.
     pub(super) headers: &'a [(String, Line)],
     /// Follow-ups that several endpoints share.
     pub(super) with: Option<&'a Node<'a>>,
-    pub(super) error: Option<&'a Node<'a>>,
+    pub(super) error: Option<Filter>,
+    /// `None` when the file's `defs` are broken: that was said, and what it breaks is not said again.
+    pub(super) prelude: Option<&'a Prelude>,
 }
 
 impl Reading<'_> {
+    pub(super) fn filter(&self, node: &Node<'_>) -> Option<Filter> {
+        match self.prelude {
+            Some(prelude) => node.parsed(|text| prelude.filter(text)),
+            None => Filter::compile(node.text()?).ok(),
+        }
+    }
+
     pub(super) fn endpoint(
         &self,
         name: &str,
@@ -77,14 +48,16 @@ impl Reading<'_> {
             table.error(format!("`{name}`: a file is sent by actions only"));
         }
         let ask = self.ask(&table);
-        let filter = |node: &Node<'_>| self.filters.filter(node);
-        let optional = |key| table.get(key).and_then(|n: Node<'_>| filter(&n));
+        let optional = |key| table.get(key).and_then(|n: Node<'_>| self.filter(&n));
         let check = optional("check");
         let (next, total) = (optional("next"), optional("total"));
         let (last, slice, follow) = (optional("last"), optional("slice"), optional("follow"));
-        let each = table.need("each").and_then(|n| filter(&n));
-        let item = table.need("item").and_then(|n| filter(&n));
-        let error = table.get("error").as_ref().or(self.error).and_then(filter);
+        let each = table.need("each").and_then(|n| self.filter(&n));
+        let item = table.need("item").and_then(|n| self.filter(&n));
+        let error = match table.get("error") {
+            Some(node) => self.filter(&node),
+            None => self.error.clone(),
+        };
         let pagings = self.pagings(&table, kind, next.is_some());
         if let Some(ask) = &ask
             && next.is_none()
@@ -98,7 +71,8 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
-        self.addresses(&table);
+        let missing = table.get("missing").and_then(|n| n.text());
+        let matches = matches(&table, kind, &params);
         let roles = table
             .get("roles")
             .and_then(|n| n.texts())
@@ -132,6 +106,8 @@ impl Reading<'_> {
             roles: roles.into_iter().map(str::to_owned).collect(),
             files: files.into_iter().map(str::to_owned).collect(),
             enters_top,
+            missing: missing.map(str::to_owned),
+            matches,
             not_found,
             zero_throttles: zero_throttles.unwrap_or(false),
             ask: ask?,
@@ -170,24 +146,6 @@ impl Reading<'_> {
         }
     }
 
-    /// Web addresses that mean the endpoint are recognised by `larder add`; here they are only checked: texts, or tables
-    /// of a text and a filter from what it captures to parameters.
-    fn addresses(&self, table: &Table<'_>) {
-        let nodes = table.get("match").and_then(|node| node.list());
-        for node in nodes.unwrap_or_default() {
-            if !node.is_table() {
-                node.text();
-                continue;
-            }
-            let Some(table) = node.table() else { continue };
-            table.need("url").and_then(|node| node.text());
-            table
-                .need("params")
-                .and_then(|node| self.filters.filter(&node));
-            table.finish();
-        }
-    }
-
     /// The follow-ups named by `with = ["…"]`, or defined in `[….with.NAME]`.
     fn withs(&self, table: &Table<'_>) -> BTreeMap<String, With> {
         let Some(node) = table.get("with") else {
@@ -215,8 +173,8 @@ impl Reading<'_> {
     fn with(&self, name: &str, node: &Node<'_>) -> Option<With> {
         let table = node.table()?;
         let endpoint = text(&table, "endpoint");
-        let params = table.need("params").and_then(|n| self.filters.filter(&n));
-        let when = table.get("when").and_then(|n| self.filters.filter(&n));
+        let params = table.need("params").and_then(|n| self.filter(&n));
+        let when = table.get("when").and_then(|n| self.filter(&n));
         let dialect = table.get("dialect").and_then(|n| n.text());
         let then = table.get("then").and_then(|n| n.texts());
         table.finish();
@@ -249,4 +207,21 @@ fn follows(with: &BTreeMap<String, With>) -> Vec<String> {
         }
     }
     names
+}
+
+/// The web addresses that mean a listing: one, or a list of them.
+fn matches(table: &Table<'_>, kind: EndpointKind, params: &BTreeMap<String, Param>) -> Vec<Match> {
+    let Some(node) = table.get("match") else {
+        return Vec::new();
+    };
+    if kind != EndpointKind::Listing {
+        node.error("only a listing can be added by its web address; leave `match` out");
+    }
+    let nodes = if node.is_list() {
+        node.list().unwrap_or_default()
+    } else {
+        vec![node]
+    };
+    let read = |node| Match::read(node, params);
+    nodes.iter().filter_map(read).collect()
 }

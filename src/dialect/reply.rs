@@ -7,13 +7,13 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
-    endpoint::{Endpoint, follow_params, variables},
-    filter::{Filter, Known},
+    endpoint::{Endpoint, follow_params, globals},
+    filter::{Filter, Globals},
     item::{Follow, Item},
     json,
     paging::{Cursor, Shown},
     params::Values,
-    request::{val_of, variables_of},
+    request::variables_of,
 };
 use crate::class::Class;
 
@@ -24,21 +24,28 @@ pub struct Asked<'a> {
     pub base: &'a Url,
     /// The endpoint's parameters.
     pub params: &'a Values,
-    /// What names the page.
-    pub at: &'a Cursor,
+    /// The variables that name the page.
+    pub cursor: &'a Cursor,
     /// The reply's HTTP status.
     pub status: u16,
     /// Follow-ups that the job wants.
     pub with: &'a [String],
 }
 
-impl Asked<'_> {
-    fn known(&self) -> Known {
-        Known {
-            params: val_of(&serde_json::Value::Object(variables(self.params))),
-            at: val_of(&serde_json::Value::Object(self.at.clone())),
-            status: val_of(&self.status.into()),
+impl<'a> Asked<'a> {
+    /// What a good reply answers.
+    pub fn new(base: &'a Url, with: &'a [String], params: &'a Values, cursor: &'a Cursor) -> Self {
+        Self {
+            base,
+            with,
+            params,
+            cursor,
+            status: 200,
         }
+    }
+
+    fn globals(&self) -> Globals {
+        globals(self.params, self.cursor, Some(self.status))
     }
 }
 
@@ -103,11 +110,11 @@ impl Endpoint {
     /// The error that the reply itself reports, if it is JSON and reports one.
     pub fn reported(&self, body: &[u8], asked: &Asked<'_>) -> Option<ReplyError> {
         let value = json::read(body).ok()?;
-        self.error_in(&value, &asked.known())
+        self.error_in(&value, &asked.globals())
     }
 
-    fn error_in(&self, value: &Val, known: &Known) -> Option<ReplyError> {
-        error_of(self.reply.error.as_ref(), value, known)
+    fn error_in(&self, value: &Val, globals: &Globals) -> Option<ReplyError> {
+        error_of(self.reply.error.as_ref(), value, globals)
     }
 
     /// Reads a page.
@@ -121,15 +128,15 @@ impl Endpoint {
         }
         let value = json::read(body)
             .map_err(|error| listing(format!("{error}{}", looks_like_html(body))))?;
-        let known = asked.known();
-        if let Some(error) = self.error_in(&value, &known) {
+        let globals = asked.globals();
+        if let Some(error) = self.error_in(&value, &globals) {
             return Err(error);
         }
         let whole = std::str::from_utf8(body).is_ok();
         let filters = &self.reply;
         let entries = filters
             .each
-            .all(value.clone(), &known)
+            .all_of(value.clone(), &globals)
             .map_err(|error| listing(format!("not a page of `{}`: {error}", self.name)))?;
         let mut shown = Shown {
             count: entries.len(),
@@ -139,7 +146,7 @@ impl Endpoint {
             let Some(filter) = filter else {
                 return Ok(None);
             };
-            let output = filter.first(value.clone(), &known);
+            let output = filter.first_of(value.clone(), &globals);
             let output = output.map_err(|e| listing(format!("the filter `{name}` failed: {e}")))?;
             Ok(output.filter(|value| !matches!(value, Val::Null)))
         };
@@ -156,7 +163,7 @@ impl Endpoint {
         }
         let mut follow = Vec::new();
         if let Some(filter) = &filters.follow {
-            let outputs = filter.all(value.clone(), &known);
+            let outputs = filter.all_of(value.clone(), &globals);
             let outputs =
                 outputs.map_err(|e| listing(format!("the filter `follow` failed: {e}")))?;
             for output in outputs {
@@ -167,7 +174,7 @@ impl Endpoint {
         drop(value);
         let entries: Vec<_> = entries
             .into_iter()
-            .map(|entry| self.entry(entry, asked, &known, whole))
+            .map(|entry| self.entry(entry, asked, &globals, whole))
             .collect();
         shown.ids = entries
             .iter()
@@ -185,9 +192,9 @@ impl Endpoint {
         })
     }
 
-    fn entry(&self, entry: Val, asked: &Asked<'_>, known: &Known, whole: bool) -> Entry {
+    fn entry(&self, entry: Val, asked: &Asked<'_>, globals: &Globals, whole: bool) -> Entry {
         let raw = entry.to_string();
-        match self.item(&entry, &raw, asked, known, whole) {
+        match self.item(&entry, &raw, asked, globals, whole) {
             Ok(item) => Entry::Good(Box::new(item)),
             Err(message) => Entry::Bad { raw, message },
         }
@@ -198,10 +205,10 @@ impl Endpoint {
         entry: &Val,
         raw: &str,
         asked: &Asked<'_>,
-        known: &Known,
+        globals: &Globals,
         whole: bool,
     ) -> Result<Item, String> {
-        let output = self.reply.item.first(entry.clone(), known)?;
+        let output = self.reply.item.first_of(entry.clone(), globals)?;
         let output = output.ok_or("the filter `item` gave nothing")?;
         let mut item = Item::read(&output.to_string(), asked.base)?;
         for name in asked.with {
@@ -209,11 +216,11 @@ impl Endpoint {
                 continue;
             };
             if let Some(when) = &follow.when
-                && !when.holds(entry.clone(), known)?
+                && !when.holds(entry.clone(), globals)?
             {
                 continue;
             }
-            for output in follow.params.all(entry.clone(), known)? {
+            for output in follow.params.all_of(entry.clone(), globals)? {
                 item.also.push(Follow {
                     endpoint: follow.endpoint.clone(),
                     params: follow_params(&output)?,
@@ -242,8 +249,12 @@ impl Endpoint {
 }
 
 /// The error that the filter `error` reads in a reply.
-pub(super) fn error_of(filter: Option<&Filter>, value: &Val, known: &Known) -> Option<ReplyError> {
-    let output = match filter?.first(value.clone(), known) {
+pub(super) fn error_of(
+    filter: Option<&Filter>,
+    value: &Val,
+    globals: &Globals,
+) -> Option<ReplyError> {
+    let output = match filter?.first_of(value.clone(), globals) {
         Ok(output) => output.filter(|v| !matches!(v, Val::Null))?,
         Err(message) => {
             return Some(ReplyError::new(

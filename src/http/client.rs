@@ -16,8 +16,9 @@ use url::Url;
 use super::{
     Accept, Outgoing, Reply,
     address::{Blocked, Guard, Reach},
-    body::{Body, Download},
+    body::{Body, Download, Limit},
     error::{Asked, Error, Phase, of_status},
+    range::{Resume, Validator},
     resolve::Resolver,
     trip::Trip,
 };
@@ -57,6 +58,15 @@ struct Inner {
     guard: Guard,
     /// Made when first needed, one per kind: a few for each proxy.
     clients: Mutex<HashMap<Kind, Client>>,
+}
+
+/// What is known of a file before it is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Its size, as the listing says: not much more is read.
+    pub bytes: Option<u64>,
+    /// What is at hand of it.
+    pub resume: Option<Resume>,
 }
 
 /// Whether a media host and port may be asked.
@@ -102,7 +112,7 @@ impl Http {
         let content_type = essence(&response);
         let retry_after = wait(&response);
         let network = &self.inner.network;
-        let limit = ("max_page", network.max_page);
+        let limit = Limit::Key("max_page", network.max_page);
         let mut body = Body::new(response, asked, network.stall_timeout, limit);
         let mut whole = Vec::new();
         match body.read(&mut whole).await {
@@ -128,8 +138,28 @@ impl Http {
     /// Starts a download. `allowed` is asked about the first host and that of every redirect.
     ///
     /// # Errors
-    /// Everything but status 200, and a file larger than `max_file` when its length is announced.
-    pub async fn file(&self, out: &Outgoing, allowed: MediaHosts<'_>) -> Result<Download, Error> {
+    /// Everything but status 200, or 206 where the rest was asked for and is what comes; a file larger than `max_file`, or
+    /// than the listing says, when its length is announced. An error with status 206 or 416 about a rest says that nothing
+    /// is wrong but the part at hand.
+    pub async fn file(
+        &self,
+        out: &Outgoing,
+        known: &Known,
+        allowed: MediaHosts<'_>,
+    ) -> Result<Download, Error> {
+        let resuming;
+        let out = match &known.resume {
+            None => out,
+            Some(resume) => {
+                let mut headers = out.headers.clone();
+                headers.extend(resume.headers());
+                resuming = Outgoing {
+                    headers,
+                    ..out.clone()
+                };
+                &resuming
+            }
+        };
         let (response, asked) = self.inner.ask(out, Use::File, "*/*", Some(allowed)).await?;
         let status = response.status().as_u16();
         let with_status = |error| Error {
@@ -137,7 +167,8 @@ impl Http {
             retry_after: wait(&response),
             ..error
         };
-        if status != 200 {
+        let resume = known.resume.as_ref().filter(|_| status == 206);
+        if status != 200 && resume.is_none() {
             let reason = response
                 .status()
                 .canonical_reason()
@@ -157,20 +188,32 @@ impl Http {
                 format_args!("sent as `{encoding}` although no content encoding was asked for");
             return Err(with_status(asked.error(Class::Decode, what)));
         }
+        let announced = response.content_length();
+        let rest = resume
+            .map(|resume| resume.check(response.headers(), announced))
+            .transpose()
+            .map_err(|what| with_status(asked.error(Class::Protocol, what)))?;
+        let start = resume.map_or(0, |resume| resume.offset);
         let content_type = essence(&response);
         let etag = text(&response, ETAG);
         let last_modified = text(&response, LAST_MODIFIED);
+        let validator = Validator::of(response.headers());
         let url = asked.url.clone();
         let network = &self.inner.network;
-        let limit = ("max_file", network.max_file);
-        let body = Body::new(response, asked, network.stall_timeout, limit);
+        let limit = Limit::of_file(network.max_file, known.bytes);
+        let mut body = Body::new(response, asked, network.stall_timeout, limit);
+        if let Some(total) = rest {
+            body = body.rest(start, total);
+        }
         body.fits().map_err(|error| Error {
             status: Some(status),
             ..error
         })?;
         Ok(Download {
             status,
-            length: body.announced(),
+            start,
+            length: rest.or(announced),
+            validator,
             content_type,
             etag,
             last_modified,
@@ -194,11 +237,12 @@ impl Inner {
         for _ in 0..=MOST_HOPS {
             let asked = &trip.asked;
             let reach = self.check(asked, proxy, allowed)?;
-            let client = self.client(Kind {
+            let kind = Kind {
                 proxy: proxy.cloned(),
                 use_,
                 reach,
-            })?;
+            };
+            let client = self.client(kind.clone())?;
             let request = trip.request(accept, use_ == Use::File)?;
             // Up to the last header, so that neither a slow handshake nor endless headers get past it.
             let limit = self.network.header_timeout;
@@ -219,6 +263,9 @@ impl Inner {
                 .sum();
             if size > MOST_HEADERS {
                 return Err(asked.error(Class::Protocol, format_args!("{size} bytes of headers")));
+            }
+            if response.status().as_u16() == 421 {
+                self.forget(&kind);
             }
             if !trip.follow(&response)? {
                 return Ok((response, trip.asked));
@@ -269,6 +316,12 @@ impl Inner {
         let client = build(&self.network, &kind)?;
         clients.insert(kind, client.clone());
         Ok(client)
+    }
+
+    /// Lets the next request connect anew: the server at the end of a kept connection is the wrong one.
+    fn forget(&self, kind: &Kind) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.remove(kind);
     }
 }
 

@@ -159,7 +159,10 @@ async fn private_addresses_are_not_asked() {
         let error = http.page(&out, Accept::Any).await.expect_err(&url);
         assert_eq!(error.class, Class::BlockedAddress, "{error}");
         assert!(!error.message.contains("S3CRET"), "{error}");
-        let error = http.file(&out, &any).await.expect_err(&url);
+        let error = http
+            .file(&out, &Known::default(), &any)
+            .await
+            .expect_err(&url);
         assert_eq!(error.class, Class::BlockedAddress, "{error}");
     }
     assert!(canary.requests().is_empty());
@@ -222,7 +225,7 @@ async fn media_come_from_media_hosts_only() {
     let port = site.port;
     let out = Outgoing::get(site.url("/"));
     let error = http
-        .file(&out, &move |_, asked| asked == port)
+        .file(&out, &Known::default(), &move |_, asked| asked == port)
         .await
         .expect_err("another host");
     assert_eq!(error.class, Class::BlockedAddress);
@@ -232,7 +235,11 @@ async fn media_come_from_media_hosts_only() {
             .contains(&format!("`media_hosts = [\"127.0.0.1:{}\"]`", other.port)),
         "{error}"
     );
-    assert!(http.file(&out, &|_, _| false).await.is_err());
+    assert!(
+        http.file(&out, &Known::default(), &|_, _| false)
+            .await
+            .is_err()
+    );
     assert_eq!((site.requests().len(), other.requests().len()), (1, 0));
-    assert!(http.file(&out, &any).await.is_ok());
+    assert!(http.file(&out, &Known::default(), &any).await.is_ok());
 }

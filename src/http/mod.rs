@@ -9,9 +9,11 @@ mod body;
 mod client;
 mod error;
 mod payload;
+mod range;
 mod redact;
 mod resolve;
 mod trip;
+mod wall;
 
 use std::{fmt, time::Duration};
 
@@ -20,10 +22,12 @@ use url::Url;
 
 pub use address::{Blocked, Guard, Reach, not_public};
 pub use body::Download;
-pub use client::{Http, MediaHosts};
+pub use client::{Http, Known, MediaHosts};
 pub use error::{Error, of_status};
 pub use payload::{Part, Payload};
+pub use range::{Resume, Validator};
 pub use redact::redact;
+pub use wall::wall;
 
 use crate::config::Secret;
 

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Mirrors, judge};
 use crate::{
-    class::Class,
+    class::{Class, Remedy},
     config::{Job, Network},
     dialect::{Entry, Step},
     http::Http,
     pace::{HostKey, Pace},
-    store::{MOST_STALE, Verdict, page_key},
+    store::{MOST_STALE, PageTask, Verdict, page_key},
     walk,
 };
 
@@ -42,97 +42,147 @@ pub struct DryReport {
     pub bytes: u64,
 }
 
-/// Walks `job` without a store.
+/// Walks `job` from each of `firsts` without a store. Returns what there is, and the failure at which each walk ended that
+/// could not be whole, after the tries that a real run would make.
 ///
 /// # Errors
-/// The failure at which the walk ended, after the tries that a real run would make.
+/// When the site's address has no host.
 pub async fn dry_run(
     job: &Arc<Job>,
+    firsts: Vec<PageTask>,
     network: &Network,
     http: &Http,
     pace: &Pace,
     stop: &CancellationToken,
-    mut progress: impl FnMut(&DryReport),
-) -> Result<DryReport, Failure> {
-    let (readers, mirrors) = (Semaphore::new(1), Mirrors::default());
-    let (mut report, mut seen) = (DryReport::default(), BTreeSet::new());
-    let mut open = VecDeque::from([walk::first_page(job)]);
-    let (mut tries, mut stale, mut again) = (0, 0, false);
-    while let Some(mut task) = open.pop_front() {
-        let (site, endpoint) = walk::endpoint(job, &task)?;
-        let key = HostKey::from_url(&site.url)
-            .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))?;
-        let host = pace.host(&key, site.api);
-        if !again && !seen.insert(page_key(&task)) {
-            return Err(Failure::new(Class::Loop, CIRCLE));
-        }
-        again = false;
-        let Some(out) = walk::outgoing(job, &task)? else {
-            continue;
-        };
-        tokio::select! {
-            () = stop.cancelled() => return Ok(report),
-            () = host.turn() => {}
-        }
-        let page = match mirrors.page(http, site, &out).await {
-            Ok(reply) => walk::read(&readers, job, &task, reply).await,
-            Err(error) => Err(error.into()),
-        };
-        let page = match page {
-            Ok(page) => page,
-            Err(failure) => match judge(
-                &failure,
-                tries,
-                true,
-                network,
-                &site.dialect.throttle,
-                &host,
-            ) {
-                Verdict::Again { wait, counted } => {
-                    tries += u32::from(counted);
-                    again = true;
-                    open.push_front(task);
-                    tokio::time::sleep(std::time::Duration::from_millis(wait.unsigned_abs())).await;
-                    continue;
+    progress: impl FnMut(&DryReport),
+) -> Result<(DryReport, Vec<Failure>), Failure> {
+    let mut dry = Dry {
+        job,
+        network,
+        http,
+        pace,
+        mirrors: Mirrors::default(),
+        stop,
+        readers: Semaphore::new(1),
+        report: DryReport::default(),
+        progress,
+    };
+    let mut failures = Vec::new();
+    for first in firsts {
+        match dry.walk(first).await {
+            Ok(Ended::Whole) => {}
+            Ok(Ended::Enough) => break,
+            Err(failure) => {
+                let person = failure.class.remedy() == Remedy::Person;
+                failures.push(failure);
+                if person {
+                    break;
                 }
-                Verdict::Failed | Verdict::JobWaits => return Err(failure),
-            },
-        };
-        host.ok();
-        tries = 0;
-        report.pages += 1;
-        report.filtered += page.filtered;
-        let roles = job.files.as_ref().unwrap_or(&endpoint.files);
-        for entry in &page.entries {
-            count(roles, entry, &mut report);
-        }
-        progress(&report);
-        if job.max_pages.is_some_and(|most| report.pages >= most)
-            || job.max_items.is_some_and(|most| report.items >= most)
-        {
-            return Ok(report);
-        }
-        open.extend(walk::continued(job, &task, &page)?);
-        let paging = endpoint.paging(&task.params);
-        match paging.step(&task.at, &page.shown, walk::limit(job, endpoint, &task)) {
-            Step::End => {}
-            Step::Wall => report.wall = true,
-            Step::Next(at) => {
-                let same = at.shown.is_some() && at.shown == task.at.shown;
-                stale = if same { stale + 1 } else { 0 };
-                if stale >= MOST_STALE {
-                    return Err(Failure::new(Class::Loop, CIRCLE));
-                }
-                task.at = at;
-                open.push_front(task);
             }
-            Step::Stuck(why) => return Err(Failure::new(Class::Listing, why)),
         }
     }
-    Ok(report)
+    Ok((dry.report, failures))
 }
 
-const CIRCLE: &str = "the listing shows the same page again and again";
+/// How a walk without a store ended.
+enum Ended {
+    /// At its end.
+    Whole,
+    /// At a limit of the job, or because it was told to.
+    Enough,
+}
+
+struct Dry<'a, P> {
+    job: &'a Arc<Job>,
+    network: &'a Network,
+    http: &'a Http,
+    pace: &'a Pace,
+    mirrors: Mirrors,
+    stop: &'a CancellationToken,
+    readers: Semaphore,
+    report: DryReport,
+    progress: P,
+}
+
+impl<P: FnMut(&DryReport)> Dry<'_, P> {
+    /// Walks a listing and what continues it elsewhere.
+    async fn walk(&mut self, first: PageTask) -> Result<Ended, Failure> {
+        const CIRCLE: &str = "the listing shows the same page again and again";
+        let (job, stop) = (self.job, self.stop);
+        let (mut open, mut seen) = (VecDeque::from([first]), BTreeSet::new());
+        let (mut tries, mut stale, mut again) = (0, 0, false);
+        while let Some(mut task) = open.pop_front() {
+            let (site, endpoint) = walk::endpoint(job, &task)?;
+            let key = HostKey::from_url(&site.url)
+                .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))?;
+            let host = self.pace.host(&key, site.api);
+            if !again && !seen.insert(page_key(&task)) {
+                return Err(Failure::new(Class::Loop, CIRCLE));
+            }
+            again = false;
+            let Some(out) = walk::outgoing(job, &task)? else {
+                continue;
+            };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(Ended::Enough),
+                () = host.turn() => {}
+            }
+            let page = match self.mirrors.page(self.http, site, &out).await {
+                Ok(reply) => walk::read(&self.readers, job, &task, reply).await,
+                Err(error) => Err(error.into()),
+            };
+            let throttle = &site.dialect.throttle;
+            let page = match page {
+                Ok(page) => page,
+                Err(failure) => match judge(&failure, tries, true, self.network, throttle, &host) {
+                    Verdict::Again { wait, counted } => {
+                        tries += u32::from(counted);
+                        again = true;
+                        open.push_front(task);
+                        let wait = std::time::Duration::from_millis(wait.unsigned_abs());
+                        tokio::select! {
+                            () = stop.cancelled() => return Ok(Ended::Enough),
+                            () = tokio::time::sleep(wait) => {}
+                        }
+                        continue;
+                    }
+                    Verdict::Failed | Verdict::JobWaits => return Err(failure),
+                },
+            };
+            host.ok();
+            tries = 0;
+            self.report.pages += 1;
+            self.report.filtered += page.filtered;
+            let roles = job.files.as_ref().unwrap_or(&endpoint.files);
+            for entry in &page.entries {
+                count(roles, entry, &mut self.report);
+            }
+            (self.progress)(&self.report);
+            if job.max_pages.is_some_and(|most| self.report.pages >= most)
+                || job.max_items.is_some_and(|most| self.report.items >= most)
+            {
+                return Ok(Ended::Enough);
+            }
+            open.extend(walk::continued(job, &task, &page)?);
+            let paging = endpoint.paging(&task.params);
+            match paging.step(&task.at, &page.shown, walk::limit(job, endpoint, &task)) {
+                Step::End => {}
+                Step::Wall => self.report.wall = true,
+                Step::Next(at) => {
+                    let same = at.shown.is_some() && at.shown == task.at.shown;
+                    stale = if same { stale + 1 } else { 0 };
+                    if stale >= MOST_STALE {
+                        return Err(Failure::new(Class::Loop, CIRCLE));
+                    }
+                    task.at = at;
+                    open.push_front(task);
+                }
+                Step::Stuck(why) => return Err(Failure::new(Class::Listing, why)),
+            }
+        }
+        Ok(Ended::Whole)
+    }
+}
 
 fn count(roles: &[String], entry: &Entry, report: &mut DryReport) {
     let Entry::Good(item) = entry else {

@@ -12,7 +12,7 @@ use super::{Active, Failure, Runner, judge, site_of};
 use crate::{
     class::{Class, Remedy},
     clock::Millis,
-    fetch::fetch,
+    fetch::{Fetched, fetch},
     pace::{Connection, HoldReason, Host},
     store::{self, Claim, Claimed, PageOutcome, Task, Verdict, Why, Work},
     text::duration,
@@ -292,9 +292,10 @@ async fn perform(
             }
             Err(failure) => Err(failure),
         },
-        Work::File(file) => match fetch(context, job, lease, file, asked).await {
-            Ok(requested) => {
-                if requested {
+        Work::File(file) => match fetch(context, &host, job, lease, file, asked).await {
+            Ok(Fetched::Cut) => runner.put_back(lease).await,
+            Ok(fetched) => {
+                if fetched == Fetched::Asked {
                     host.ok();
                 }
                 runner.check_limits(&active, false).await
@@ -420,6 +421,13 @@ async fn failed(
 }
 
 impl Runner {
+    /// Puts a task back that a stop cut short: it has not failed.
+    async fn put_back(&self, lease: store::Lease) -> Result<(), Failure> {
+        let back = move |group: &mut store::Group<'_>| group.release(&[lease]);
+        let put = self.context.store.write("put back a task", back).await;
+        put.map_err(|error| Failure::new(Class::Storage, error.to_string()))
+    }
+
     /// Stops the walk of a job that has reached a limit of its own; what it has found is still fetched, unless the limit
     /// is one of bytes. `walks_on`: another page of the listing is in the queue.
     async fn check_limits(&self, active: &Active, walks_on: bool) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ mod lane;
 mod mirrors;
 mod policy;
 mod under_way;
+mod walks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,16 +23,17 @@ pub use policy::{Failure, judge};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;
+pub use walks::{days_key, walks};
 
 use crate::{
-    archive::{Archive, Digest},
+    archive::Archive,
     class::Class,
     clock::Millis,
     config::{Config, Job, MinFree, Network, Site},
     http::Http,
     pace::{Hold, HoldReason, Host, HostCounts, HostKey, Pace},
-    store::{self, JobSpec, Reader, RunCounts, Store},
-    walk,
+    store::{self, JobSpec, Reader, RunCounts, Store, Walks},
+    walk::shows_all,
 };
 
 /// What every worker needs.
@@ -59,6 +61,8 @@ pub struct Context {
     pub several_jobs: bool,
     /// Whether items are looked up again whatever is known of them.
     pub full: bool,
+    /// Large downloads are to save what they have and end: larder stops.
+    pub cut: CancellationToken,
 }
 
 /// Replies parsed at once.
@@ -71,6 +75,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const RENEW_EVERY: u32 = 15;
 /// How long work under way may go on after a stop.
 const GRACE: Duration = Duration::from_secs(8);
+/// After this much of it, downloads that can be gone on with are cut.
+const CUT_AFTER: Duration = Duration::from_secs(4);
 
 /// How a job's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +105,8 @@ pub struct Active {
     pub run: i64,
     /// The counters when this process began.
     pub before: RunCounts,
+    /// Days that are not walked because they are remembered.
+    pub days_known: usize,
     /// Items of its listing that this process has kept.
     listed: AtomicUsize,
     /// Set when the walk has come to a limit of the job: what it found is still fetched.
@@ -161,8 +169,7 @@ impl Runner {
     /// When the database refuses.
     pub async fn begin(
         config: &Config,
-        jobs: &[Arc<Job>],
-        full: bool,
+        jobs: Vec<(Arc<Job>, Walks)>,
         store: Store,
         archive: Arc<Archive>,
         http: Http,
@@ -171,15 +178,18 @@ impl Runner {
         let names: Vec<_> = config.jobs.iter().map(|job| job.name.clone()).collect();
         let mut active = BTreeMap::new();
         let mut hosts = Vec::new();
-        for job in jobs {
-            let begun = store.begin(spec(job, &names)).await?;
+        let several_jobs = jobs.len() > 1;
+        let full = jobs.iter().any(|(_, walks)| walks.full);
+        for (job, walks) in jobs {
+            let begun = store.begin(spec(&job, walks, &names)).await?;
             let before = store.counts(begun.run);
             hosts.extend(begun.hosts.iter().map(|host| (host.clone(), job.clone())));
             let one = Active {
-                job: job.clone(),
+                job,
                 id: begun.job,
                 run: begun.run,
                 before,
+                days_known: begun.days_known,
                 listed: AtomicUsize::new(0),
                 walked_enough: Mutex::default(),
                 ended: Mutex::default(),
@@ -197,7 +207,8 @@ impl Runner {
                 readers: Semaphore::new(READERS),
                 storing: Semaphore::new(STORING),
                 under_way: UnderWay::default(),
-                several_jobs: jobs.len() > 1,
+                several_jobs,
+                cut: CancellationToken::new(),
                 full,
             },
             jobs: active,
@@ -212,7 +223,7 @@ impl Runner {
             tracker: TaskTracker::new(),
             error: Mutex::default(),
         });
-        for site in jobs.iter().flat_map(|job| job.sites()) {
+        for site in runner.jobs.values().flat_map(|active| active.job.sites()) {
             // Named first, so that a host of two sites gets the lower of their limits from the start.
             if let Some(key) = HostKey::from_url(&site.url) {
                 let host = runner.context.pace.host(&key, site.api);
@@ -239,10 +250,14 @@ impl Runner {
         // Whatever happened, the lanes are told and waited for: they hold the store.
         self.stop.cancel();
         self.tracker.close();
-        if tokio::time::timeout(GRACE, self.tracker.wait())
-            .await
-            .is_err()
-        {
+        let ended = async {
+            let soon = tokio::time::timeout(CUT_AFTER, self.tracker.wait()).await;
+            if soon.is_err() {
+                self.context.cut.cancel();
+                self.tracker.wait().await;
+            }
+        };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::warn!(
                 "Work under way did not end in {GRACE:?}; it is taken back at the next start"
             );
@@ -575,26 +590,15 @@ fn take_requests(group: &mut store::Group<'_>) -> Result<usize, store::Error> {
 }
 
 /// What the store must know of a job.
-fn spec(job: &Job, names: &[String]) -> JobSpec {
-    let params = serde_json::to_string(&job.params).expect("parameters are plain JSON");
-    let predicate = job.filter.as_ref().map(|filter| filter.text());
-    let decides = (
-        &job.site.id,
-        &job.site.url,
-        &job.listing.name,
-        &params,
-        predicate,
-        &job.with,
-        &job.files,
-    );
-    let walk = serde_json::to_vec(&decides).expect("texts are plain JSON");
+fn spec(job: &Job, walks: Walks, names: &[String]) -> JobSpec {
     JobSpec {
         name: job.name.clone(),
         site: job.site.name.clone(),
         listing: job.listing.name.clone(),
-        params,
-        walk: Digest::of(&walk).to_string(),
-        first: walk::first_page(job),
+        params: serde_json::to_string(&job.params).expect("parameters are plain JSON"),
+        walk: walks::walk_key(job, &job.params).to_string(),
+        walks,
+        whole: shows_all(job),
         host: HostKey::from_url(&job.site.url)
             .map(|key| key.to_string())
             .unwrap_or_default(),

@@ -3,10 +3,17 @@
 //! **Invariant:** a record is written when an item's last file and follow-up is stored or has failed, never before; the
 //! same meaning twice adds nothing. A gone item is a tombstone beside its records, never an overwrite of them.
 
+use jiff::civil::Date;
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease, PageTask, Seen, page_key, wanted};
+use super::{
+    Error, Group, Lease, PageTask, Seen,
+    members::{self, Named, Shown},
+    page_key,
+    queue::place,
+    wanted,
+};
 use crate::{
     archive::{Digest, FileState, Record, record_digest},
     clock::rfc3339,
@@ -25,17 +32,23 @@ pub(super) struct Sight<'a> {
     pub full: bool,
     /// The item that this page completes.
     pub completes: Option<i64>,
+    /// The day that the walk is of, where a job walks a range of them.
+    pub day: Option<Date>,
+    /// Whether the page is one of the job's own listing.
+    pub listed: bool,
 }
 
 struct Row {
     id: i64,
     run: i64,
+    day: Option<String>,
     rev: u32,
     gone: Option<String>,
     draft: Option<String>,
 }
 
-/// Stores what a page showed of one item. Returns whether this run sees it for the first time.
+/// Stores what a page showed of one item. Returns whether its walk sees it for the first time: a run has one walk, or one
+/// for each day of a range.
 pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> Result<bool, Error> {
     let Sight {
         site,
@@ -44,23 +57,26 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         endpoint,
         full,
         completes,
+        day,
+        listed,
     } = sight;
     let Seen {
         mut item,
         needs,
         with,
-        stub,
+        said,
     } = seen;
     let leads = Leads {
         needs: &needs,
         with: &with,
     };
-    let stub = stub.map(|digest| (endpoint, digest));
+    let said = said.map(|digest| (endpoint, digest));
+    let day = day.map(|day| day.to_string());
     item.files.retain(|file| roles.contains(&file.role));
     let row = group
         .db
         .prepare_cached(
-            "SELECT id, run, rev, gone, draft FROM items WHERE site = ? AND kind = ? AND ident = ?",
+            "SELECT id, run, rev, gone, draft, day FROM items WHERE site = ? AND kind = ? AND ident = ?",
         )?
         .query_row((site, &item.kind, &item.id), |row| {
             Ok(Row {
@@ -69,10 +85,12 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
                 rev: row.get(2)?,
                 gone: row.get(3)?,
                 draft: row.get(4)?,
+                day: row.get(5)?,
             })
         })
         .optional()?;
     let first = row.as_ref().is_none_or(|row| row.run != lease.run);
+    let new = first || day.is_some() && row.as_ref().is_some_and(|row| row.day != day);
     if first {
         group.changes.run(lease.run).seen += 1;
     }
@@ -80,9 +98,9 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         let id = group
             .db
             .prepare_cached(
-                "INSERT INTO items (site, kind, ident, run) VALUES (?, ?, ?, ?) RETURNING id",
+                "INSERT INTO items (site, kind, ident, run, day) VALUES (?, ?, ?, ?, ?) RETURNING id",
             )?
-            .query_row((site, &item.kind, &item.id, lease.run), |row| row.get(0))?;
+            .query_row((site, &item.kind, &item.id, lease.run, &day), |row| row.get(0))?;
         group.changes.items += 1;
         let row = Row {
             id,
@@ -90,16 +108,19 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             rev: 0,
             gone: None,
             draft: None,
+            day,
         };
-        keep_stub(group, row.id, stub)?;
+        keep_said(group, row.id, said)?;
+        note_member(group, lease, id, site, &item, listed)?;
         return gather(group, lease, &row, site, item, &leads, true).map(|()| true);
     };
-    if first {
+    if new {
         group
             .db
-            .prepare_cached("UPDATE items SET run = ? WHERE id = ?")?
-            .execute((lease.run, row.id))?;
+            .prepare_cached("UPDATE items SET run = ?, day = ? WHERE id = ?")?
+            .execute((lease.run, day, row.id))?;
     }
+    note_member(group, lease, row.id, site, &item, listed)?;
     if let Some(why) = item.gone.as_deref().filter(|_| row.rev > 0) {
         // What was known of it before it went is better than what is left: only the tombstone is new.
         if row.gone.is_none() {
@@ -107,7 +128,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         } else if first {
             group.changes.run(lease.run).unchanged += 1;
         }
-        return Ok(first);
+        return Ok(new);
     }
     // What a listing still shows may be gone all the same: a look-up has the last word.
     if row.gone.is_some() && needs.is_empty() {
@@ -129,7 +150,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             .prepare_cached("UPDATE items SET gone = NULL WHERE id = ?")?
             .execute([row.id])?;
     }
-    if let Some((endpoint, digest)) = &stub
+    if let Some((endpoint, digest)) = &said
         && !full
         && is_known(group, &row, endpoint, digest)?
     {
@@ -137,21 +158,29 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         for (page, host) in leads.with {
             queue_page(group, lease, page, host, Some(row.id))?;
         }
+        if !listed {
+            // Found once more on the way of a follow-up, with the files that it has.
+            saw(group, lease, row.id, site, &item, Shown::Followed)?;
+        }
         group.changes.run(lease.run).unchanged += i64::from(first);
-        return Ok(first);
+        return Ok(new);
     }
-    keep_stub(group, row.id, stub)?;
-    // What an earlier run could not complete is seen anew: its draft must not bring back what the site has removed.
+    keep_said(group, row.id, said)?;
+    // What an earlier run could not complete is seen anew: its draft must not bring back what the site has removed. A
+    // stub does not say what was removed.
     let draft = row
         .draft
         .as_ref()
-        .filter(|_| !first || completes == Some(row.id));
+        .filter(|_| !first || item.stub || completes == Some(row.id));
     let Some(draft) = draft else {
         if completes == Some(row.id) {
             // It became a record meanwhile: what is left to say about it alone is no item.
-            return Ok(first);
+            return Ok(new);
         }
-        return gather(group, lease, &row, site, item, &leads, first).map(|()| first);
+        if item.stub && row.rev > 0 {
+            return meet(group, lease, row.id, &item, &leads, first).map(|()| new);
+        }
+        return gather(group, lease, &row, site, item, &leads, first).map(|()| new);
     };
     let mut known: Item =
         serde_json::from_str(draft).map_err(|_| Error::Damaged(format!("item {}", row.id)))?;
@@ -159,10 +188,66 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
     known.merge(item);
     if open || waits(group, row.id)? {
         keep_draft(group, row.id, &known)?;
-        return Ok(first);
+        return Ok(new);
     }
     finish(group, lease.run, row.id, site, &known, first)?;
-    Ok(first)
+    Ok(new)
+}
+
+/// Meets an item whose record says more than this stub does: only files that it lacks and follow-ups are news.
+fn meet(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    item: &Item,
+    leads: &Leads<'_>,
+    first: bool,
+) -> Result<(), Error> {
+    queue_needs(group, lease, id, item, leads)?;
+    let waiting = "SELECT EXISTS (SELECT 1 FROM files WHERE item = ? AND state = 'waiting')";
+    if group
+        .db
+        .prepare_cached(waiting)?
+        .query_row([id], |row| row.get(0))?
+    {
+        return keep_draft(group, id, item);
+    }
+    group.changes.run(lease.run).unchanged += i64::from(first);
+    Ok(())
+}
+
+/// Notes that the item belongs to the job: its listing shows it, or a follow-up brought it with files of its own.
+fn note_member(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    row: i64,
+    site: &str,
+    item: &Item,
+    listed: bool,
+) -> Result<(), Error> {
+    let shown = match listed {
+        true => Shown::Listed,
+        false if item.files.is_empty() => return Ok(()),
+        false => Shown::Followed,
+    };
+    saw(group, lease, row, site, item, shown)
+}
+
+fn saw(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    row: i64,
+    site: &str,
+    item: &Item,
+    shown: Shown,
+) -> Result<(), Error> {
+    let named = Named {
+        row,
+        site,
+        kind: &item.kind,
+        id: &item.id,
+    };
+    members::saw(group, lease, named, shown)
 }
 
 /// The pages that an item leads to, each with its host.
@@ -176,16 +261,16 @@ fn is_known(group: &Group<'_>, row: &Row, endpoint: &str, digest: &Digest) -> Re
     if row.rev == 0 || row.draft.is_some() || row.gone.is_some() {
         return Ok(false);
     }
-    let sql = "SELECT 1 FROM stubs WHERE item = ?1 AND endpoint = ?2 AND digest = ?3
+    let sql = "SELECT 1 FROM said WHERE item = ?1 AND endpoint = ?2 AND digest = ?3
                AND NOT EXISTS (SELECT 1 FROM files WHERE item = ?1 AND state <> 'held')";
     let mut select = group.db.prepare_cached(sql)?;
     Ok(select.exists(params![row.id, endpoint, digest])?)
 }
 
 /// Remembers what was said of an item when its look-ups were queued.
-fn keep_stub(group: &Group<'_>, id: i64, stub: Option<(&str, Digest)>) -> Result<(), Error> {
-    if let Some((endpoint, digest)) = stub {
-        let sql = "INSERT INTO stubs VALUES (?1, ?2, ?3)
+fn keep_said(group: &Group<'_>, id: i64, said: Option<(&str, Digest)>) -> Result<(), Error> {
+    if let Some((endpoint, digest)) = said {
+        let sql = "INSERT INTO said VALUES (?1, ?2, ?3)
                    ON CONFLICT (item, endpoint) DO UPDATE SET digest = excluded.digest";
         let mut insert = group.db.prepare_cached(sql)?;
         insert.execute(params![id, endpoint, digest])?;
@@ -258,13 +343,23 @@ pub(super) fn queue_page(
     let queued = group
         .db
         .prepare_cached(
-            "INSERT INTO tasks (job, run, kind, key, host, state, item, payload, needed) VALUES (?1, ?2, 'page', ?3, ?4, 'ready', ?5, ?6, ?7)
+            "INSERT INTO tasks (job, run, kind, key, host, state, item, payload, due, needed)
+             VALUES (?1, ?2, 'page', ?3, ?4, 'ready', ?5, ?6, ?7, ?8)
              ON CONFLICT (job, kind, key) DO UPDATE
-             SET state = 'ready', run = excluded.run, due = 0, tries = 0, item = excluded.item, payload = excluded.payload,
-                 needed = excluded.needed, host = excluded.host
+             SET state = 'ready', run = excluded.run, due = excluded.due, tries = 0, item = excluded.item,
+                 payload = excluded.payload, needed = excluded.needed, host = excluded.host
              WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'done')",
         )?
-        .execute(params![lease.job, lease.run, page_key(page), host, item, payload, page.needed])?;
+        .execute(params![
+            lease.job,
+            lease.run,
+            page_key(page),
+            host,
+            item,
+            payload,
+            page.begins_day().map_or(0, place),
+            page.needed
+        ])?;
     if queued > 0 {
         group.changes.run(lease.run).pages_waiting += 1;
     }
@@ -301,7 +396,7 @@ fn lacks(group: &Group<'_>, id: i64) -> Result<bool, Error> {
 
 /// What is known of an item is all there will be for now: pages that it needs have left the queue unasked.
 pub(super) fn leave(group: &mut Group<'_>, run: i64, id: i64) -> Result<(), Error> {
-    let sql = "DELETE FROM stubs WHERE item = ?";
+    let sql = "DELETE FROM said WHERE item = ?";
     group.db.prepare_cached(sql)?.execute([id])?;
     let sql = "SELECT rev FROM items WHERE id = ?";
     let rev: u32 = group

@@ -5,7 +5,9 @@
 
 mod catalog;
 mod counts;
+mod days;
 mod files;
+mod members;
 mod pages;
 mod queue;
 mod reads;
@@ -18,10 +20,12 @@ mod writer;
 pub use counts::RunCounts;
 pub use files::FileStored;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome, Seen};
-pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
+pub use queue::{
+    Claim, Claimed, Day, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key,
+};
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use requests::{Retried, retry};
-pub use runs::{Begun, JobSpec};
+pub use runs::{Begun, JobSpec, Walks};
 pub use writer::{Group, Store};
 
 /// What can go wrong with the store.

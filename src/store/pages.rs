@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
+use super::{Day, Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
 use crate::{
     archive::Digest,
     class::Class,
@@ -39,6 +39,8 @@ pub struct PageCommit {
     pub filtered: u64,
     /// Entries of the whole listing, where the site says.
     pub total: Option<u64>,
+    /// What days are remembered under, where the page is of the walk of one.
+    pub days: Option<Digest>,
     /// What comes next.
     pub step: Step,
 }
@@ -52,8 +54,8 @@ pub struct Seen {
     pub needs: Vec<(PageTask, String)>,
     /// These are wanted along with it.
     pub with: Vec<(PageTask, String)>,
-    /// Digest of what decides whether `needs` would tell anything new, where it needs any.
-    pub stub: Option<Digest>,
+    /// Digest of what was said of it, which decides whether `needs` would tell anything new; none when it needs nothing.
+    pub said: Option<Digest>,
 }
 
 /// What became of a page.
@@ -63,7 +65,7 @@ pub enum PageOutcome {
     Stale,
     /// Stored; whether another page follows.
     Stored {
-        /// Another page of the same listing is in the queue.
+        /// Another page of the same listing, or another day of it, is in the queue.
         more: bool,
     },
     /// Its items are stored, but the walk cannot go on.
@@ -93,6 +95,7 @@ impl Group<'_> {
             bad,
             filtered,
             total,
+            days,
             step,
         } = page;
         if !self.holds(&lease)? {
@@ -108,6 +111,8 @@ impl Group<'_> {
                 endpoint: &task.endpoint,
                 full,
                 completes: task.item,
+                day: task.day.map(|day| day.date),
+                listed: task.depth == 0,
             };
             shown += 1;
             new += usize::from(catalog::sight(self, &lease, sight)?);
@@ -121,13 +126,24 @@ impl Group<'_> {
             self.keep_bad(&lease, &task.endpoint, raw, &message)?;
         }
         self.changes.run(lease.run).filtered += i64::try_from(filtered).unwrap_or(i64::MAX);
+        // Of many days that are walked, none has the total of all.
         if task.depth == 0
+            && task.day.is_none()
             && let Some(total) = total
         {
             let total = i64::try_from(total).unwrap_or(i64::MAX);
             self.db
                 .prepare_cached("UPDATE runs SET total = ? WHERE id = ?")?
                 .execute((total, lease.run))?;
+        }
+        let day = task.day.zip(days).map(|(day, walk)| {
+            // An entry that no filter could read is tried again by the next walk: there must be one.
+            let settled = day.settled && bad.is_empty();
+            (Day { settled, ..day }, walk)
+        });
+        if let Some((day, walk)) = day {
+            let ends = matches!(step, Step::End);
+            self.remember_day(walk, day, ends, bad.is_empty())?;
         }
         if let (Some((why, raw)), Some(item)) = (&gone, task.item) {
             catalog::not_there(self, lease.run, item, &task.endpoint, why, raw.as_deref())?;
@@ -136,12 +152,13 @@ impl Group<'_> {
         for (page, host) in &continued {
             more |= catalog::queue_page(self, &lease, page, host, page.item)?;
         }
+        if matches!(step, Step::Wall) {
+            self.note_wall(&lease, &task)?;
+        }
         let outcome = match step {
-            Step::End => PageOutcome::Stored { more },
-            Step::Wall => {
-                self.note_wall(&lease, &task)?;
-                PageOutcome::Stored { more }
-            }
+            Step::End | Step::Wall => PageOutcome::Stored {
+                more: more || day.is_some() && self.walks_on(&lease, &host)?,
+            },
             Step::Stuck(why) => PageOutcome::Failed(Class::Listing, why),
             Step::Next(mut at) => {
                 let repeats =
@@ -157,7 +174,11 @@ impl Group<'_> {
                 let same = at.shown.is_some() && at.shown == task.at.shown;
                 let circle =
                     at.stale >= MOST_STALE && (same || u64::from(at.stale) * 2 > at.number);
-                let next = PageTask { at, ..task.clone() };
+                let next = PageTask {
+                    at,
+                    day: day.map(|(day, _)| day),
+                    ..task.clone()
+                };
                 if circle || !catalog::queue_page(self, &lease, &next, &host, task.item)? {
                     PageOutcome::Failed(
                         Class::Loop,

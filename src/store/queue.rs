@@ -1,5 +1,6 @@
 //! The queue: claim, renew, release, fail. A claim is a lease; a result is taken only with the lease's token.
 
+use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,16 @@ use crate::{
 
 /// How long a claim holds unless it is renewed.
 pub(super) const LEASE: Millis = 60_000;
+
+/// A `due` up to this, which is three hours of 1970, is no time but a place: of the days that wait to be walked the
+/// newest has the lowest. They wait until nothing of their job that has begun is left to ask, and go one by one.
+pub(super) const LAST_PLACE: Millis = 10_000_000;
+
+/// The place of a day that waits to be walked.
+pub(super) fn place(day: Date) -> Millis {
+    let left = day.until(Date::MAX).map_or(0, |span| span.get_days());
+    Millis::from(left) + 1
+}
 
 /// A claim on one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +76,30 @@ pub struct PageTask {
     /// Whether the item that it completes is not whole without it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needed: bool,
+    /// The day that this walk is of, where the job walks a range of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<Day>,
     /// The item that this page completes.
     #[serde(skip)]
     pub item: Option<i64>,
+}
+
+/// The day of a walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Day {
+    /// Which.
+    pub date: Date,
+    /// Whether it was over everywhere when the walk began and nothing of it was unreadable: walked to its end, it need
+    /// not be walked again.
+    pub settled: bool,
+}
+
+impl PageTask {
+    /// Whether this is where the walk of a day begins.
+    pub fn begins_day(&self) -> Option<Date> {
+        let day = self.day.filter(|_| self.at.number == 0)?;
+        Some(day.date)
+    }
 }
 
 /// A file to fetch.
@@ -169,7 +201,10 @@ impl Group<'_> {
             if most == 0 {
                 break;
             }
-            let found = self.claim_of(claim, *job, most, token, &mut tasks)?;
+            let mut found = self.claim_of(claim, *job, most, token, false, &mut tasks)?;
+            if found < most && self.may_begin_day(claim, *job, &tasks[tasks.len() - found..])? {
+                found += self.claim_of(claim, *job, 1, token, true, &mut tasks)?;
+            }
             if found < most {
                 let due = self.next_due(claim, *job)?;
                 next_due = [next_due, due].into_iter().flatten().min();
@@ -184,16 +219,38 @@ impl Group<'_> {
         Ok(Claimed { tasks, next_due })
     }
 
-    /// Finds tasks of one job, oldest first. Uses tasks_open; the left joins find a file's row and what is known of it.
+    /// Whether a job may begin the walk of another day: the pages of one walk do not wait for those of the next, and
+    /// files are fetched meanwhile. `found` is what is being claimed of the job.
+    fn may_begin_day(&self, claim: &Claim, job: i64, found: &[Task]) -> Result<bool, Error> {
+        let walks = |task: &Task| matches!(&task.work, Work::Page(page) if page.item.is_none());
+        if !claim.pages || claim.limited.contains(&job) || found.iter().any(walks) {
+            return Ok(false);
+        }
+        // Uses tasks_open, then tasks_leased. Jobs without a range of days end at the first.
+        let waits = format!(
+            "SELECT 1 FROM tasks WHERE host = ? AND kind = 'page' AND job = ? AND state IN ('ready', 'waiting') AND due BETWEEN 1 AND {LAST_PLACE}"
+        );
+        let walks = "SELECT 1 FROM tasks WHERE state = 'leased' AND kind = 'page' AND job = ? AND item IS NULL";
+        Ok(self.db.prepare_cached(&waits)?.exists((&claim.host, job))?
+            && !self.db.prepare_cached(walks)?.exists([job])?)
+    }
+
+    /// Finds tasks of one job, oldest first, or days that wait to be walked, newest first. Uses tasks_open; the left
+    /// joins find a file's row and what is known of it.
     fn claim_of(
         &self,
         claim: &Claim,
         job: i64,
         most: usize,
         token: i64,
+        days: bool,
         tasks: &mut Vec<Task>,
     ) -> Result<usize, Error> {
         let kind = if claim.pages { "page" } else { "file" };
+        let places = format!(
+            "{} 1 AND {LAST_PLACE}",
+            if days { "BETWEEN" } else { "NOT BETWEEN" }
+        );
         let limited = if claim.pages && claim.limited.contains(&job) {
             "AND t.item IS NOT NULL"
         } else {
@@ -204,7 +261,8 @@ impl Group<'_> {
              FROM tasks t
              LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
              LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
-             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.job = ?4 AND t.state IN ('ready', 'waiting') AND t.due <= ?2 {limited}
+             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.job = ?4 AND t.state IN ('ready', 'waiting') AND t.due <= ?2
+               AND t.due {places} {limited}
              ORDER BY t.due, t.id
              LIMIT ?3"
         );

@@ -1,10 +1,14 @@
 //! What `status`, `failures` and `show` read, on a connection of their own that disturbs no writer.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
+use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Error, RunCounts, Store, schema};
+use super::{Error, RunCounts, Store, days, queue::LAST_PLACE, schema};
 use crate::{archive::Digest, class::Class, clock::Millis};
 
 /// A connection that only reads.
@@ -199,7 +203,7 @@ impl Reader {
         // Uses runs_of_job; a job has a run a night, so the sums are short.
         let sql = format!(
             "SELECT started, ended, result, total, {}, {} FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1",
-            if self.schema < 2 { "NULL" } else { "wall" },
+            if self.schema < 4 { "NULL" } else { "wall" },
             RunCounts::COLUMNS
         );
         job.last = self
@@ -232,12 +236,12 @@ impl Reader {
             .db
             .query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         // Whether anything is ready, and else when the first waiting task is due. One look per host, with tasks_open.
-        let sql = "SELECT min(due) FROM tasks WHERE job = ? AND state IN ('ready', 'waiting') AND due > 0
-                   AND NOT EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND state IN ('ready', 'leased') AND due = 0)";
+        let sql = "SELECT min(due) FROM tasks WHERE job = ?1 AND state IN ('ready', 'waiting') AND due > ?2
+                   AND NOT EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND state IN ('ready', 'leased') AND due <= ?2)";
         if job.last.as_ref().is_some_and(|last| {
             last.ended.is_none() && last.counts.pages_waiting + last.counts.files_waiting < 1000
         }) {
-            job.due = self.db.query_row(sql, [id], |row| row.get(0))?;
+            job.due = self.db.query_row(sql, (id, LAST_PLACE), |row| row.get(0))?;
         }
         Ok(job)
     }
@@ -247,7 +251,7 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn hosts(&self) -> Result<Vec<HostRow>, Error> {
-        let streak = if self.schema < 2 { "0" } else { "streak" };
+        let streak = if self.schema < 4 { "0" } else { "streak" };
         let sql = format!(
             "SELECT host, until, reason, requests, throttled, {streak} FROM hosts ORDER BY host"
         );
@@ -329,6 +333,19 @@ impl Reader {
             })
         };
         Ok(self.db.query_row(sql, (site, kind, id), row).optional()?)
+    }
+
+    /// The days that are remembered as whole under `walk`.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn days(&self, walk: Digest) -> Result<BTreeSet<Date>, Error> {
+        // An archive that only older larders have written knows no days.
+        let known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'days'";
+        if !self.db.prepare(known)?.exists([])? {
+            return Ok(BTreeSet::new());
+        }
+        days::remembered(&self.db, walk)
     }
 
     /// Every object with its size.

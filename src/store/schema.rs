@@ -6,9 +6,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Error;
 
-const FILES: [&str; 2] = [
+const FILES: [&str; 4] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
+    include_str!("schema/0004.sql"),
 ];
 /// `LARD`, so that `file` and people know whose database it is.
 const APPLICATION_ID: i64 = 0x4c41_5244;
@@ -87,4 +89,31 @@ pub(super) fn open_reader(path: &Path) -> Result<Option<(Connection, u32)>, Erro
         });
     }
     Ok((found > 0).then_some((db, found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_an_older_larder_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("larder.db");
+        let old = Connection::open(&path).expect("made");
+        old.execute_batch(FILES[0]).expect("the first schema");
+        old.execute_batch(
+            "PRAGMA user_version = 1;
+             INSERT INTO jobs (id, name, site, listing, params, walk) VALUES (1, 'a', 'b', 'c', '{}', 'w');
+             INSERT INTO runs (job, walk, started) VALUES (1, 'w', 0);
+             INSERT INTO items (site, kind, ident, run) VALUES ('b', 'post', '1', 1)",
+        )
+        .expect("rows of that time");
+        drop(old);
+        let db = open_writer(&path).expect("opens");
+        let row = "SELECT r.full, i.day, (SELECT count(*) FROM days) FROM runs r, items i";
+        let row: (bool, Option<String>, i64) = db
+            .query_row(row, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .expect("what came later is there");
+        assert_eq!(row, (false, None, 0));
+    }
 }

@@ -110,11 +110,6 @@ fn file_key(id: i64, file: &FileRef, md5: Option<&[u8]>) -> String {
 
 /// Queues a file, or takes over the task that an earlier run left; made once, for it is asked for each file.
 static ADOPT: LazyLock<String> = LazyLock::new(|| {
-    let lasting: Vec<_> = Class::ALL
-        .iter()
-        .filter(|class| !class.heals())
-        .map(|class| format!("'{class}'"))
-        .collect();
     format!(
         "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, url)
          VALUES (?1, ?2, 'file', ?3, ?4, 'ready', ?5, ?6, ?7, ?8)
@@ -122,10 +117,23 @@ static ADOPT: LazyLock<String> = LazyLock::new(|| {
          SET state = CASE WHEN tasks.state = 'failed' THEN 'ready' ELSE tasks.state END, run = excluded.run, due = 0,
              tries = 0, item = excluded.item, role = excluded.role, idx = excluded.idx, url = excluded.url, host = excluded.host
          WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'ready', 'waiting')
-           AND NOT (tasks.state = 'failed' AND tasks.rounds >= {LASTING_ROUNDS} AND tasks.class IN ({}) AND tasks.url IS excluded.url)",
-        lasting.join(", ")
+           AND NOT (tasks.state = 'failed' AND NOT {} AND tasks.url IS excluded.url)",
+        asked_again()
     )
 });
+
+/// SQL: whether a failed task is asked again by a later run, although nothing is new about it.
+pub(super) fn asked_again() -> String {
+    let lasting: Vec<_> = Class::ALL
+        .iter()
+        .filter(|class| !class.heals())
+        .map(|class| format!("'{class}'"))
+        .collect();
+    format!(
+        "NOT (tasks.rounds >= {LASTING_ROUNDS} AND tasks.class IN ({}))",
+        lasting.join(", ")
+    )
+}
 
 /// Queues a file that waits. Returns whether it is in the queue; a lasting failure is not asked for ever.
 fn adopt(

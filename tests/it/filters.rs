@@ -5,12 +5,10 @@ use std::sync::{Arc, LazyLock};
 
 use larder::{
     config::{Config, Site},
-    dialect::{Catalog, Endpoint, Value, Values},
+    dialect::{Asked, Catalog, Cursor, Endpoint, Value, Values},
 };
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::json;
-
-use super::recorded::asked;
 
 /// yande.re as a configuration makes it, and its posts.
 static POSTS: LazyLock<(Arc<Site>, Arc<Endpoint>)> = LazyLock::new(|| {
@@ -100,10 +98,10 @@ proptest! {
         let with = ["comments", "notes", "pools"].map(str::to_owned);
         let body = serde_json::to_vec(&body).unwrap();
         for endpoint in CATALOG.get("moebooru").unwrap().endpoints.values() {
-            if let Ok(page) = endpoint.read(&body, &asked(&base, &with)) {
+            if let Ok(page) = endpoint.read(&body, &Asked::new(&base, &with, &Values::new(), &Cursor::new())) {
                 prop_assert_eq!(page.shown.count, page.entries.len());
             }
-            let _ = endpoint.reported(&body, &asked(&base, &with));
+            let _ = endpoint.reported(&body, &Asked::new(&base, &[], &Values::new(), &Cursor::new()));
         }
     }
 }

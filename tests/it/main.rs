@@ -4,11 +4,16 @@
 mod commands;
 mod contract_json;
 mod crash;
+mod days;
 mod dialects;
 mod endings;
 mod examples;
+mod faults;
 mod fetching;
 mod filters;
+mod listings;
+mod members;
+mod operations;
 mod pages;
 mod recorded;
 mod shell;

@@ -165,12 +165,7 @@ fn an_object_that_reports_an_error_is_shown_in_the_sites_own_words() {
 
 #[test]
 fn an_object_is_not_a_listing() {
-    broken_second_page(
-        tries(json_body("{}")),
-        1,
-        "listing",
-        "a list of posts was expected",
-    );
+    broken_second_page(tries(json_body("{}")), 1, "listing", "a list was expected");
 }
 
 #[test]

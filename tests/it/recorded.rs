@@ -2,11 +2,7 @@
 //! the whole normal form of each.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::{
-    fs,
-    path::Path,
-    sync::{Arc, LazyLock},
-};
+use std::{fs, path::Path, sync::Arc};
 
 use larder::{
     class::Class,
@@ -20,32 +16,22 @@ pub(super) fn endpoint(name: &str) -> Arc<Endpoint> {
     catalog.get("moebooru").unwrap().endpoints[name].clone()
 }
 
-fn recording(name: &str) -> Vec<u8> {
+pub(super) fn recording(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/moebooru");
     fs::read(folder.join(format!("{name}.json"))).unwrap()
 }
 
-fn base() -> Url {
+pub(super) fn base() -> Url {
     "https://booru.example/".parse().unwrap()
-}
-
-/// A question without parameters, answered with status 200.
-pub(super) fn asked<'a>(base: &'a Url, with: &'a [String]) -> Asked<'a> {
-    static PARAMS: Values = Values::new();
-    static AT: LazyLock<Cursor> = LazyLock::new(Cursor::new);
-    Asked {
-        base,
-        params: &PARAMS,
-        at: &AT,
-        status: 200,
-        with,
-    }
 }
 
 fn page(from: &str, file: &str, with: &[&str]) -> Page {
     let with: Vec<_> = with.iter().map(ToString::to_string).collect();
     endpoint(from)
-        .read(&recording(file), &asked(&base(), &with))
+        .read(
+            &recording(file),
+            &Asked::new(&base(), &with, &Values::new(), &Cursor::new()),
+        )
         .unwrap()
 }
 
@@ -211,16 +197,16 @@ fn the_second_api_tells_the_pools_of_a_post() {
         // Its memberships go to the record of the post, which they complete.
         { "kind": "post", "id": "912" }
     ]);
-    assert_eq!(items("pools", "posts_api_v2"), expected);
-    let page = page("pools", "posts_api_v2", &[]);
+    assert_eq!(items("pools_of_post", "posts_api_v2"), expected);
+    let page = page("pools_of_post", "posts_api_v2", &[]);
     let Entry::Good(post) = &page.entries[2] else {
         panic!()
     };
-    let raw: Value = serde_json::from_str(post.raw["pools"].get()).unwrap();
+    let raw: Value = serde_json::from_str(post.raw["pools_of_post"].get()).unwrap();
     let members = raw["pool_posts"].as_array().unwrap();
     let sequences: Vec<_> = members.iter().map(|member| &member["sequence"]).collect();
     assert!(sequences.contains(&&json!("12b")), "{sequences:?}");
-    assert_eq!(items("pools", "api_v2_without_pools"), json!([]));
+    assert_eq!(items("pools_of_post", "api_v2_without_pools"), json!([]));
 }
 
 #[test]
@@ -241,15 +227,18 @@ fn follow_ups_are_asked_only_where_there_may_be_something() {
     assert_eq!(
         follow("posts_new"),
         [
-            vec!["comments", "pools"],
-            vec!["pools"],
-            vec!["pools"],
-            vec!["notes", "pools"],
-            vec!["pools"]
+            vec!["comments", "pools_of_post"],
+            vec!["pools_of_post"],
+            vec!["pools_of_post"],
+            vec!["notes", "pools_of_post"],
+            vec!["pools_of_post"]
         ]
     );
     // An old engine does not say: it is asked.
-    assert_eq!(follow("posts_old"), [["comments", "notes", "pools"]; 2]);
+    assert_eq!(
+        follow("posts_old"),
+        [["comments", "notes", "pools_of_post"]; 2]
+    );
 }
 
 #[test]
@@ -262,7 +251,12 @@ fn the_cursor_is_the_smallest_id_and_an_empty_page_has_none() {
         page("posts", "posts_old", &[]).shown.next.unwrap()["before"],
         352
     );
-    let empty = endpoint("posts").read(b"[]", &asked(&base(), &[])).unwrap();
+    let empty = endpoint("posts")
+        .read(
+            b"[]",
+            &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
+        )
+        .unwrap();
     assert!(empty.entries.is_empty() && empty.shown.next.is_none());
 }
 
@@ -274,14 +268,20 @@ fn errors_of_the_site_are_told_apart_on_every_endpoint() {
         ("error_access_denied", Class::Auth, "access denied"),
         ("error_unknown", Class::Listing, "the herons are on strike"),
     ] {
-        for name in ["posts", "comments", "notes", "pools"] {
+        for name in ["posts", "comments", "notes", "pools_of_post"] {
             let error = endpoint(name)
-                .read(&recording(file), &asked(&base(), &[]))
+                .read(
+                    &recording(file),
+                    &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
+                )
                 .unwrap_err();
             assert_eq!(error.class, class, "{name} {file}");
             assert!(error.message.contains(words), "{}", error.message);
             let reported = endpoint(name)
-                .reported(&recording(file), &asked(&base(), &[]))
+                .reported(
+                    &recording(file),
+                    &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
+                )
                 .unwrap();
             assert_eq!(reported.message, error.message);
         }
@@ -303,15 +303,21 @@ fn what_is_no_page_is_refused() {
             "{\"posts\": []}",
         ] {
             let error = endpoint(name)
-                .read(body.as_bytes(), &asked(&base(), &[]))
+                .read(
+                    body.as_bytes(),
+                    &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
+                )
                 .expect_err(body);
             assert_eq!(error.class, Class::Listing, "{name} {body}");
         }
     }
     for body in ["", "[]", "null", "7", "<html>"] {
         assert!(
-            endpoint("pools")
-                .read(body.as_bytes(), &asked(&base(), &[]))
+            endpoint("pools_of_post")
+                .read(
+                    body.as_bytes(),
+                    &Asked::new(&base(), &[], &Values::new(), &Cursor::new())
+                )
                 .is_err(),
             "{body}"
         );
@@ -323,7 +329,7 @@ fn only_the_id_of_a_post_must_be_there() {
     let page = endpoint("posts")
         .read(
             br#"[{"id": 5}, {"tags": "no id"}, 7, null, {"id": 6, "tags": ""}]"#,
-            &asked(&base(), &[]),
+            &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
         )
         .unwrap();
     let good: Vec<_> = page

@@ -161,13 +161,24 @@ impl World {
         self.also(JOB, tags, keys);
     }
 
-    /// Adds a job.
+    /// Adds a job over posts.
     pub(super) fn also(&mut self, name: &str, tags: &str, keys: &str) {
+        self.listing(name, "posts", &format!("tags = \"{tags}\""), keys);
+    }
+
+    /// Adds a job over any listing.
+    pub(super) fn listing(&mut self, name: &str, listing: &str, params: &str, keys: &str) {
         let job = format!(
-            "[[jobs]]\nname = \"{name}\"\nsite = \"{}\"\nlisting = \"posts\"\nparams = {{ tags = \"{tags}\" }}\n{keys}\n",
+            "[[jobs]]\nname = \"{name}\"\nsite = \"{}\"\nlisting = \"{listing}\"\nparams = {{ {params} }}\n{keys}\n",
             self.site
         );
         self.jobs.push_str(&job);
+        self.write("");
+    }
+
+    /// Takes all jobs out.
+    pub(super) fn no_jobs(&mut self) {
+        self.jobs.clear();
         self.write("");
     }
 

@@ -29,9 +29,10 @@ impl Reading<'_> {
             let secrets: Vec<_> = secrets.map(String::as_str).collect();
             check_variables(&table, ask, &params, &secrets);
         }
-        let error = table.get("error");
-        let error = error.as_ref().or(self.error);
-        let error = error.and_then(|node| self.filters.filter(node));
+        let error = match table.get("error") {
+            Some(node) => self.filter(&node),
+            None => self.error.clone(),
+        };
         table.finish();
         Some(Action {
             name: name.to_owned(),
@@ -48,7 +49,7 @@ impl Reading<'_> {
         let get = get.and_then(|node| node.parsed(|path| Template::compile(path, BTreeMap::new())));
         let secrets = table.need("secrets").and_then(|node| node.table());
         let secrets = secrets.iter().flat_map(Table::entries);
-        let secret = |(name, node): (&str, _)| Some((name.to_owned(), self.filters.filter(&node)?));
+        let secret = |(name, node): (&str, _)| Some((name.to_owned(), self.filter(&node)?));
         let session = Session {
             get,
             secrets: secrets.filter_map(secret).collect(),

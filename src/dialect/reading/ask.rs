@@ -55,9 +55,7 @@ impl Reading<'_> {
             template: template?,
             headers,
             fields,
-            vars: table
-                .get("vars")
-                .and_then(|node| self.filters.filter(&node)),
+            vars: table.get("vars").and_then(|node| self.filter(&node)),
         })
     }
 }

@@ -71,7 +71,7 @@ impl Reading<'_> {
                 word == Some("short")
             }),
             repeats: table.get("repeats").and_then(|n| n.bool()).unwrap_or(false),
-            when: table.get("when").and_then(|n| self.filters.filter(&n)),
+            when: table.get("when").and_then(|n| self.filter(&n)),
         };
         if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {
             node.error("this paging needs the filter `next`");

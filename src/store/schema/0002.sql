@@ -1,17 +1,10 @@
--- What look-ups need: which pages an item is not whole without, and what was said of it when they were last asked.
+-- Walks of single days: a job with a range of days walks each of them, and remembers those that are whole.
 
--- page: without it the item that it completes is not whole
-ALTER TABLE tasks ADD COLUMN needed INTEGER NOT NULL DEFAULT 0;
--- why the walk saw less than the listing holds: the site shows no more
-ALTER TABLE runs ADD COLUMN wall TEXT;
--- throttling replies in a row
-ALTER TABLE hosts ADD COLUMN streak INTEGER NOT NULL DEFAULT 0;
-
--- Digests of what listings said of an item that look-ups complete. While a listing says the same of a whole item, it is
--- not looked up again.
-CREATE TABLE stubs (
-  item     INTEGER NOT NULL REFERENCES items(id),
-  endpoint TEXT NOT NULL,
-  digest   BLOB NOT NULL,
-  PRIMARY KEY (item, endpoint)
+CREATE TABLE days (
+  walk BLOB NOT NULL,                  -- digest of what decides the walk of a day, without the ends of its range
+  day  TEXT NOT NULL,                  -- 2024-01-31; over everywhere on earth when its walk began, and walked to its end
+  PRIMARY KEY (walk, day)
 ) STRICT, WITHOUT ROWID;
+
+ALTER TABLE runs ADD COLUMN full INTEGER NOT NULL DEFAULT 0;  -- 1: days that are remembered are walked too
+ALTER TABLE items ADD COLUMN day TEXT; -- the day whose walk saw it last in its run: one item may be in many days
