@@ -21,6 +21,7 @@ mod reading;
 mod reply;
 mod request;
 mod rest;
+mod watch;
 
 pub use action::{Action, Session};
 pub use catalog::Catalog;

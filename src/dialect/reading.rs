@@ -71,7 +71,7 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
-        let missing = table.get("missing").and_then(|n| n.text());
+        let missing = table.get("missing").and_then(|n| n.parsed(path_below));
         let matches = matches(&table, kind, &params);
         let roles = table
             .get("roles")
@@ -106,7 +106,7 @@ impl Reading<'_> {
             roles: roles.into_iter().map(str::to_owned).collect(),
             files: files.into_iter().map(str::to_owned).collect(),
             enters_top,
-            missing: missing.map(str::to_owned),
+            missing,
             matches,
             not_found,
             zero_throttles: zero_throttles.unwrap_or(false),
@@ -224,4 +224,13 @@ fn matches(table: &Table<'_>, kind: EndpointKind, params: &BTreeMap<String, Para
     };
     let read = |node| Match::read(node, params);
     nodes.iter().filter_map(read).collect()
+}
+
+/// A path below a site's address.
+fn path_below(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` must begin with `/`"))
+    }
 }

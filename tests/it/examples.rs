@@ -77,3 +77,26 @@ fn every_example_job_loads() {
     // Outside of this folder no secret is at hand: an example must load without.
     assert!(!ran.err.contains("mistake"), "{}", ran.err);
 }
+
+#[test]
+fn every_listing_has_an_example_job() {
+    let jobs = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs");
+    let texts: Vec<_> = fs::read_dir(&jobs)
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let catalog = larder::dialect::Catalog::built_in();
+    for (name, endpoint) in &catalog.get("moebooru").unwrap().endpoints {
+        // A job for one comment is told of in the one for all comments of a post.
+        let line = format!("listing = \"{name}\"");
+        let told = texts.iter().any(|text| text.contains(&line));
+        let wanted = endpoint.kind == larder::dialect::EndpointKind::Listing;
+        assert_eq!(told, wanted, "{line}");
+    }
+    assert!(
+        texts
+            .iter()
+            .all(|text| text.starts_with('#') && text.contains("\nenabled = false\n")),
+        "an example downloads nothing unasked"
+    );
+}

@@ -95,7 +95,7 @@ proptest! {
     #[test]
     fn whatever_json_a_site_sends_is_read_or_refused_without_a_panic(body in page()) {
         let base: url::Url = "https://booru.example/".parse().unwrap();
-        let with = ["comments", "notes", "pools"].map(str::to_owned);
+        let with = ["comments", "notes", "pools", "favorites", "posts", "history", "replies"].map(str::to_owned);
         let body = serde_json::to_vec(&body).unwrap();
         for endpoint in CATALOG.get("moebooru").unwrap().endpoints.values() {
             if let Ok(page) = endpoint.read(&body, &Asked::new(&base, &with, &Values::new(), &Cursor::new())) {
@@ -133,7 +133,8 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 fn page() -> impl Strategy<Value = serde_json::Value> {
     let keys = "id tags created_at updated_at creator_id author source score md5 file_size file_url rating parent_id \
         status width height last_noted_at last_commented_at post_id creator body is_active name user_id description pool_id \
-        success reason posts pools pool_posts";
+        success reason posts pools pool_posts title version updater_id locked urls alias_id type count post_count \
+        post_ids pool_id page favorited_users pages";
     let keys: Vec<_> = keys.split_whitespace().collect();
     let entry = || {
         collection::btree_map(sample::select(keys.clone()), any_json(), 0..12)

@@ -64,6 +64,14 @@ fn help_of_run() {
     insta::assert_snapshot!(text);
 }
 
+#[test]
+fn sites_of_a_built_in_one() {
+    let shell = Shell::new();
+    let text = shell.larder(&["sites", "yande.re"]).ends(0).out;
+    fits(&text);
+    insta::assert_snapshot!(text);
+}
+
 /// A configuration with a mistake of every common sort.
 const MISTAKES: &str = r#"[archive]
 path = "archive"

@@ -199,7 +199,7 @@ fn artists(world: &World, request: &Request) -> Answer {
     match (name, url) {
         (Some(start), _) => found.retain(|artist| artist.name.starts_with(&start.to_lowercase())),
         (None, Some(url)) => {
-            found.retain(|artist| artist.urls.iter().any(|own| own.starts_with(url)))
+            found.retain(|artist| artist.urls.iter().any(|own| own.starts_with(url)));
         }
         (None, None) => {}
     }
