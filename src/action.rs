@@ -6,10 +6,12 @@
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
 use crate::{
+    by_hand::ByHand,
     class::Class,
+    clock::Millis,
     config::{Secret, Site},
     dialect::{Action, Values},
-    http::{Accept, Http, Outgoing, Reply, of_status},
+    http::{Accept, Outgoing, Reply, of_status},
     run::Failure,
     walk::with_secrets,
 };
@@ -32,11 +34,16 @@ impl Prepared {
     ///
     /// # Errors
     /// Values that its templates cannot take, or a secret that is not set.
-    pub fn new(site: &Arc<Site>, action: &Arc<Action>, values: Values) -> Result<Self, Failure> {
+    pub fn new(
+        site: &Arc<Site>,
+        action: &Arc<Action>,
+        values: Values,
+        now: Millis,
+    ) -> Result<Self, Failure> {
         let stars = |name: String| (name, STARS.to_owned());
         let secrets = needs(site, action).into_iter().map(stars).collect();
         Ok(Self {
-            shown: fill(site, action, &values, &secrets)?,
+            shown: fill(site, action, &values, &secrets, now)?,
             site: site.clone(),
             action: action.clone(),
             values,
@@ -79,14 +86,15 @@ impl Prepared {
         text
     }
 
-    /// Sends it, once; a session's secrets are asked for first.
+    /// Sends it, once; a session's secrets are asked for first. `wait` hears of waits.
     ///
     /// # Errors
     /// When no reply came, or the site refused.
-    pub async fn send(&self, http: &Http) -> Result<Reply, Failure> {
-        let secrets = session(&self.site, &self.action, http).await?;
-        let out = fill(&self.site, &self.action, &self.values, &secrets)?;
-        let reply = http.page(&out, Accept::Json).await?;
+    pub async fn send(&self, by_hand: &ByHand, wait: impl Fn(&str)) -> Result<Reply, Failure> {
+        let site = &self.site;
+        let secrets = session(site, &self.action, by_hand, &wait).await?;
+        let out = fill(site, &self.action, &self.values, &secrets, by_hand.now())?;
+        let reply = by_hand.send(site, &out, Accept::Json, &wait).await?;
         let refused = self.action.refused(&reply.body, reply.status);
         let failure = match refused {
             Some(error) => Failure::new(error.class, error.message),
@@ -116,6 +124,7 @@ fn fill(
     action: &Action,
     values: &Values,
     secrets: &BTreeMap<String, String>,
+    now: Millis,
 ) -> Result<Outgoing, Failure> {
     let (mut request, secret) = action
         .request(&site.url, values, secrets)
@@ -124,7 +133,7 @@ fn fill(
     let (hidden, open): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|(name, _)| secret.contains(name));
     request.headers = open;
-    let mut out = with_secrets(site, request)?;
+    let mut out = with_secrets(site, request, now)?;
     let hidden = hidden
         .into_iter()
         .map(|(name, value)| (name, Secret::new(value)));
@@ -136,7 +145,8 @@ fn fill(
 async fn session(
     site: &Site,
     action: &Action,
-    http: &Http,
+    by_hand: &ByHand,
+    wait: impl Fn(&str),
 ) -> Result<BTreeMap<String, String>, Failure> {
     let (names, Some(session)) = (needs(site, action), &site.dialect.session) else {
         return Ok(BTreeMap::new());
@@ -148,18 +158,16 @@ async fn session(
     let request = request.map_err(|error| Failure::new(Class::Dialect, error))?;
     let mut text = None;
     if let Some(request) = request {
-        let reply = http
-            .page(&with_secrets(site, request)?, Accept::Html)
-            .await?;
+        let out = with_secrets(site, request, by_hand.now())?;
+        let reply = by_hand.send(site, &out, Accept::Html, wait).await?;
         if !(200..300).contains(&reply.status) {
             let message = format!("the page of the session answered {}", reply.status);
             return Err(Failure::new(of_status(reply.status), message));
         }
         text = Some(String::from_utf8_lossy(&reply.body).into_owned());
     }
-    let cookies = site.cookies.iter();
-    let cookies =
-        cookies.filter_map(|(name, secret)| Some((name.clone(), secret.expose()?.to_owned())));
+    let cookies = site.cookies_for(&site.url, by_hand.now()).into_iter();
+    let cookies = cookies.filter_map(|(name, secret)| Some((name, secret.expose()?.to_owned())));
     let cookies = cookies.collect();
     let secret = |name: String| {
         let secret = session.secret(&name, &cookies, text.as_deref());

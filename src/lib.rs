@@ -12,12 +12,14 @@
 
 pub mod action;
 pub mod archive;
+pub mod by_hand;
 pub mod class;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dialect;
+pub mod doctor;
 pub mod fetch;
 pub mod http;
 pub mod pace;
@@ -26,4 +28,5 @@ pub mod session;
 pub mod status;
 pub mod store;
 pub mod text;
+pub mod view;
 pub mod walk;

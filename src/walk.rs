@@ -13,7 +13,7 @@ use url::Url;
 use crate::{
     archive::{Digest, record_digest},
     class::Class,
-    clock::is_over,
+    clock::{Millis, is_over},
     config::{Job, Site},
     dialect::{
         Asked, By, Endpoint, Entry, Follow, Gone, Login, NotFound, Page, ParamKind, Predicate,
@@ -165,7 +165,7 @@ pub fn limit(job: &Job, endpoint: &Endpoint, task: &PageTask) -> Option<u32> {
 ///
 /// # Errors
 /// When a filter fails or a secret is unset.
-pub fn outgoing(job: &Job, task: &PageTask) -> Result<Option<Outgoing>, Failure> {
+pub fn outgoing(job: &Job, task: &PageTask, now: Millis) -> Result<Option<Outgoing>, Failure> {
     let (site, endpoint) = endpoint(job, task)?;
     let request = endpoint
         .request(site, &task.params, &task.at, limit(job, endpoint, task))
@@ -173,14 +173,14 @@ pub fn outgoing(job: &Job, task: &PageTask) -> Result<Option<Outgoing>, Failure>
     let Some(request) = request else {
         return Ok(None);
     };
-    with_secrets(site, request).map(Some)
+    with_secrets(site, request, now).map(Some)
 }
 
 /// A request with what the site must be shown besides: its login, headers and cookies.
 ///
 /// # Errors
 /// When a secret is unset.
-pub fn with_secrets(site: &Site, request: Request) -> Result<Outgoing, Failure> {
+pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoing, Failure> {
     let mut out = Outgoing {
         method: request.method,
         headers: request.headers,
@@ -192,29 +192,32 @@ pub fn with_secrets(site: &Site, request: Request) -> Result<Outgoing, Failure> 
             .map_err(|error| Failure::new(Class::Auth, error))?;
     }
     out.secret_headers.clone_from(&site.headers);
-    out.cookies.clone_from(&site.cookies);
+    out.cookies = site.cookies_for(&out.url, now);
     out.proxy.clone_from(&site.proxy);
     Ok(out)
 }
 
-/// Fetches and stores one page. `asked` is called when the reply is in, so that the connection can serve the next.
+/// Fetches and stores one page. `earlier` is how many entries an earlier walk of the listing met. `asked` is called when the
+/// reply is in, so that the connection can serve the next.
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
 pub async fn walk(
     context: &Context,
     job: &Arc<Job>,
+    earlier: Option<u64>,
     lease: Lease,
     mut task: PageTask,
     asked: impl FnOnce(),
 ) -> Result<Walked, Failure> {
+    let now = context.store.clock().now();
     if task.begins_day().is_some()
         && let Some(day) = &mut task.day
     {
         // Now, before it is asked for: a listing of a day that is not over may still grow behind the walk.
-        day.settled = is_over(day.date, context.store.clock().now());
+        day.settled = is_over(day.date, now);
     }
-    let Some(out) = outgoing(job, &task)? else {
+    let Some(out) = outgoing(job, &task, now)? else {
         asked();
         return commit(context, job, lease, task, None).await;
     };
@@ -227,9 +230,7 @@ pub async fn walk(
     asked();
     let page = read(&context.readers, job, &task, reply).await;
     let page = page.map_err(|failure| named(with_advice(site, failure)))?;
-    doubt(context, &lease, job, &task, &page)
-        .await
-        .map_err(named)?;
+    let page = believed(job, &task, page, earlier).map_err(named)?;
     commit(context, job, lease, task, Some(page)).await
 }
 
@@ -371,43 +372,51 @@ fn not_there(
     }
 }
 
-/// A total of 0 after a larger one is how some sites throttle: it must not be read as the end.
-async fn doubt(
-    context: &Context,
-    lease: &Lease,
+/// The page, unless it is empty where it cannot be.
+///
+/// # Errors
+/// What contradicts it.
+pub fn believed(
     job: &Job,
     task: &PageTask,
-    page: &Page,
-) -> Result<(), Failure> {
+    page: Page,
+    earlier: Option<u64>,
+) -> Result<Page, Failure> {
     let (_, endpoint) = endpoint(job, task)?;
-    if !endpoint.zero_throttles || page.shown.total != Some(0) || page.shown.count > 0 {
-        return Ok(());
+    let earlier = earlier.filter(|_| task.depth == 0 && task.day.is_none());
+    if let Some(before) = throttled_at(endpoint, task, &page.shown, earlier) {
+        let message =
+            format!("the site shows 0 entries where it had {before}: that is how it throttles");
+        return Err(Failure::new(Class::RateLimited, message));
     }
-    let before = match task.at.total {
-        Some(total) => total,
-        None if task.depth > 0 => 0,
-        None => {
-            let job = lease.job;
-            let look = context
-                .store
-                .write("look at the last run", move |group| group.last_total(job))
-                .await;
-            let total = look.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
-            // A small listing may well have become empty since.
-            total.filter(|total| *total >= MANY).unwrap_or(0)
-        }
-    };
-    if before == 0 {
-        return Ok(());
+    let limit = limit(job, endpoint, task);
+    let paging = endpoint.paging(&task.params);
+    match paging.doubts(&task.at, &page.shown, limit, earlier) {
+        Some(why) => Err(Failure::new(Class::Listing, why)),
+        None => Ok(page),
     }
-    Err(Failure::new(
-        Class::RateLimited,
-        format!("the site shows 0 entries where it had {before}: that is how it throttles"),
-    ))
+}
+
+/// The entries that there were before a total of 0 came, where that is how the site throttles.
+fn throttled_at(
+    endpoint: &Endpoint,
+    task: &PageTask,
+    shown: &Shown,
+    earlier: Option<u64>,
+) -> Option<u64> {
+    if !endpoint.zero_throttles || shown.total != Some(0) || shown.count > 0 {
+        return None;
+    }
+    // A small listing may well have become empty since the last run.
+    let before = task.at.total.or(earlier.filter(|total| *total >= MANY));
+    before.filter(|before| *before > 0)
 }
 
 /// What the reply is before anybody reads it as a page.
-fn classify(
+///
+/// # Errors
+/// The failure to judge.
+pub fn classify(
     site: &Site,
     endpoint: &Endpoint,
     asked: &Asked<'_>,

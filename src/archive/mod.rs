@@ -5,6 +5,7 @@
 
 mod content;
 mod digest;
+mod lines;
 mod lock;
 mod objects;
 mod parts;
@@ -19,6 +20,7 @@ use std::{
 
 pub use content::Promise;
 pub use digest::{Digest, NotADigest};
+pub use lines::Lines;
 pub use lock::{Holder, Lock};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
 pub use parts::{Opened, Part};
@@ -227,6 +229,7 @@ impl Archive {
         let folder = self.staging();
         fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
         let (kept, mut removed) = (parts::kept(&folder, now), 0);
+        self.parts.learn(&kept);
         for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
             let path = entry.map_err(Error::io("read", &folder))?.path();
             let name = path.file_name().unwrap_or_default();

@@ -55,7 +55,17 @@ pub struct Opened<V> {
 #[derive(Debug, Default)]
 pub(super) struct Parts {
     taken: Mutex<BTreeSet<String>>,
+    /// Those that have a note: a file without one costs no look at the disk.
+    noted: Mutex<BTreeSet<String>>,
     distrusted: Mutex<BTreeSet<String>>,
+}
+
+impl Parts {
+    /// Learns which notes an earlier larder left.
+    pub(super) fn learn(&self, kept: &BTreeSet<String>) {
+        let keys = kept.iter().filter_map(|name| name.strip_suffix(NOTE));
+        lock(&self.noted).extend(keys.map(str::to_owned));
+    }
 }
 
 /// The right to the part of one file, given back when dropped.
@@ -84,12 +94,20 @@ impl Part {
         })
     }
 
+    /// Whether there is anything to open.
+    pub fn exists(&self) -> bool {
+        lock(&self.archive.parts.noted).contains(&self.key)
+    }
+
     fn note(&self) -> PathBuf {
         self.archive.staging().join(format!("{}{NOTE}", self.key))
     }
 
     /// Opens what was saved, hashing it for `wanted`. What cannot be used is removed: it costs a download, no more.
     pub fn open<V: for<'de> Deserialize<'de>>(&self, wanted: &Wanted) -> Option<Opened<V>> {
+        if !self.exists() {
+            return None;
+        }
         let note: Note<V> = serde_json::from_slice(&fs::read(self.note()).ok()?).ok()?;
         let path = is_name(&note.file).then(|| self.archive.staging().join(&note.file))?;
         match reopen(&path, &note, wanted) {
@@ -129,13 +147,16 @@ impl Part {
         write_synced(&temp, &text)?;
         fs::rename(&temp, &path).map_err(Error::io("rename", &path))?;
         staged.saved = true;
+        lock(&self.archive.parts.noted).insert(self.key.clone());
         Ok(())
     }
 
     /// Removes the note. The bytes go with the [`Staged`] that holds them.
     pub fn forget(&self) {
-        // What is left here is swept at a later start.
-        let _ = fs::remove_file(self.note());
+        if lock(&self.archive.parts.noted).remove(&self.key) {
+            // What is left here is swept at a later start.
+            let _ = fs::remove_file(self.note());
+        }
     }
 
     /// Lets this file be downloaded in one piece as long as this larder lives: joined from parts, it was not what it

@@ -1,17 +1,18 @@
 //! `larder failures` and `larder retry`.
 
-use std::{io::Write, path::Path, sync::Arc};
+use std::{io::Write, path::Path};
 
-use anyhow::Context as _;
 use serde_json::json;
 
-use super::{clock, exit, known_job, load, print, reader};
+use super::{
+    ask::{Asked, ask},
+    clock, exit, known_job, load, print, reader,
+};
 use crate::{
-    archive::{self, Archive, Lock},
     class::Class,
     clock::rfc3339,
     http::redact,
-    store::{self, Failure, FailureFilter, Store},
+    store::{Failure, FailureFilter, Request, Retried},
     text::{count, duration, one_line},
 };
 
@@ -143,7 +144,6 @@ fn as_text(failure: &Failure, now: i64) -> String {
 impl Retry {
     pub(super) fn run(&self, path: &Path) -> anyhow::Result<u8> {
         let config = load(path)?;
-        let state = &config.archive.state;
         let reader = reader(&config)?;
         if let Some(name) = &self.job {
             known_job(&config, reader.as_ref(), name)?;
@@ -153,34 +153,18 @@ impl Retry {
             return Ok(exit::OK);
         }
         drop(reader);
-        let clock = clock();
-        let lock = match Lock::take(state, &config.archive.path, "retry", &clock) {
-            Ok(lock) => lock,
-            Err(archive::Error::InUse { holder, .. }) => {
-                store::retry(state, self.job.as_deref(), self.class, clock.now())
-                    .context("leave the request")?;
+        let request = Request::Retry {
+            job: self.job.clone(),
+            class: self.class,
+        };
+        let retried = match ask(&config, "retry", vec![request])? {
+            Asked::Done(answered) => answered.retried,
+            Asked::Left(holder) => {
                 print(format_args!("Asked larder {holder} to try again.\n"))?;
                 return Ok(exit::OK);
             }
-            Err(error) => return Err(error.into()),
         };
-        let archive = Arc::new(Archive::open(&config.archive.path, &[])?);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (job, class) = (self.job.clone(), self.class);
-        let retried = runtime.block_on(async {
-            let store = Store::open(state, archive, clock)?;
-            let retried = store
-                .write("put failed tasks back", move |group| {
-                    group.retry(job.as_deref(), class.map(Class::word))
-                })
-                .await;
-            store.close().await;
-            retried
-        })?;
-        drop(lock);
-        if retried == store::Retried::default() {
+        if retried == Retried::default() {
             print("Nothing to put back.\n")?;
             return Ok(exit::OK);
         }

@@ -1,9 +1,14 @@
 //! The command line: clap types, and one file per verb. Results go to standard output, logs and progress to standard
 //! error. The library below never touches the terminal.
 
+mod add;
+mod ask;
+mod call;
 mod check;
 mod demo;
+mod doctor;
 mod failures;
+mod forget;
 mod log;
 mod objects;
 mod progress;
@@ -11,6 +16,7 @@ mod run;
 mod show;
 mod sites;
 mod status;
+mod view;
 
 use std::{
     io::{self, Write},
@@ -24,9 +30,10 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::{
     archive,
     clock::Clock,
-    config::{Config, Diagnostic, Job},
+    config::{self, Config, Diagnostic, Job, KeptJob},
     session, store,
     text::one_line,
+    view as views,
 };
 
 /// Exit codes of the contract.
@@ -105,16 +112,26 @@ enum Command {
     Failures(failures::Failures),
     /// Put what failed back into the queue
     Retry(failures::Retry),
+    /// Recognise web addresses and keep them as jobs
+    Add(add::Add),
+    /// Drop a job, keeping what it archived
+    Forget(forget::Forget),
     /// An item's record
     Show(show::Show),
     /// An object's bytes
     Cat(objects::Object),
     /// Where an object lies
     Path(objects::Object),
+    /// A tree of links with human names, made from the archive and kept up to date with it
+    View(view::View),
     /// Re-hash every object and report what is damaged
     Verify(objects::Verify),
     /// Dialects and sites, their listings and parameters
     Sites(sites::Sites),
+    /// One request by hand, JSON out
+    Call(call::Call),
+    /// One probe of a site's login, clock, user agent and media host
+    Doctor(doctor::Doctor),
     /// Archive a small built-in sample site: the whole of larder in ten seconds, no account, no internet
     Demo(demo::Demo),
     /// Print completions for a shell
@@ -179,11 +196,16 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(status) => status.run(config),
         Command::Failures(failures) => failures.run(config),
         Command::Retry(retry) => retry.run(config),
+        Command::Add(add) => add.run(config, cli.quiet),
+        Command::Forget(forget) => forget.run(config),
         Command::Show(show) => show.run(config),
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
+        Command::View(view) => view.run(config, cli.quiet),
         Command::Verify(verify) => verify.run(config),
         Command::Sites(sites) => sites.run(config),
+        Command::Call(call) => call.run(config),
+        Command::Doctor(doctor) => doctor.run(config),
         Command::Demo(demo) => demo.run(cli.quiet),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -244,6 +266,15 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         store::Error::Database { .. } if error.is_damage() => Some(exit::CONFIG),
         store::Error::Database { .. } | store::Error::Stopped(_) => Some(exit::STOPPED),
     };
+    if let Some(error) = error.downcast_ref::<views::Error>() {
+        return match error {
+            views::Error::Refused(_) => Some(exit::USAGE),
+            views::Error::Busy(_) => Some(exit::IN_USE),
+            views::Error::Archive(error) => of_archive(error),
+            views::Error::Store(error) => of_store(error),
+            views::Error::Io { .. } => None,
+        };
+    }
     if let Some(error) = error.downcast_ref::<session::Error>() {
         return match error {
             session::Error::Archive(error) => of_archive(error),
@@ -254,13 +285,35 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     archive.or_else(|| error.downcast_ref::<store::Error>().and_then(of_store))
 }
 
-/// Reads the configuration.
+/// Reads the configuration, and the jobs that `larder add` keeps.
 fn load(path: &std::path::Path) -> anyhow::Result<Config> {
-    Config::load(path).map_err(|errors| ConfigErrors(errors).into())
+    load_and(path, Vec::new())
+}
+
+/// The same with `more` jobs, as if they were kept already.
+fn load_and(path: &std::path::Path, more: Vec<KeptJob>) -> anyhow::Result<Config> {
+    let kept = |archive: &config::Archive| {
+        let added = store::Reader::open(&archive.state)
+            .and_then(|reader| reader.map_or(Ok(Vec::new()), |reader| reader.added()));
+        // Whoever needs the database says what is wrong with it; many commands do not.
+        let added = added.unwrap_or_else(|error| {
+            tracing::debug!(%error, "Could not read the added jobs");
+            Vec::new()
+        });
+        let kept = added.into_iter().map(|added| KeptJob {
+            name: added.name,
+            definition: added.definition,
+        });
+        kept.chain(more).collect()
+    };
+    Config::load_with(path, kept).map_err(|errors| ConfigErrors(errors).into())
 }
 
 /// The job called `name`.
 fn job<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Arc<Job>> {
+    if let Some(unfit) = config.unfit.iter().find(|unfit| unfit.name == name) {
+        return Err(ConfigErrors(unfit.complaints.clone()).into());
+    }
     config.job(name).ok_or_else(|| {
         let names = config.jobs.iter().map(|job| job.name.as_str());
         Usage(format!(
@@ -299,6 +352,11 @@ fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
 
 fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| anyhow!(e))?;
+    print(format_args!("{}\n", safe(&text)))
+}
+
+/// JSON that is laid out, for a terminal.
+fn safe(text: &str) -> String {
     // JSON leaves C1 controls and bidirectional marks as they are; a terminal must not act on them.
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -311,7 +369,7 @@ fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
             }
         }
     }
-    print(format_args!("{safe}\n"))
+    safe
 }
 
 fn clock() -> Clock {

@@ -58,6 +58,12 @@ pub(super) fn bytes_bar(total: u64) -> ProgressBar {
     bars().add(ProgressBar::new(total).with_style(style.expect("the template is a constant")))
 }
 
+/// A bar of files, for `view`.
+pub(super) fn files_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:30} {human_pos}/{human_len}");
+    bars().add(ProgressBar::new(0).with_style(style.expect("the template is a constant")))
+}
+
 /// A spinner with a message, for walks whose length nobody knows.
 pub(super) fn pages_bar(name: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {prefix} {msg}")

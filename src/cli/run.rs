@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ConfigErrors, Usage, check, clock, exit, job, load, print, progress};
 use crate::{
     class::advice_on,
-    config::{Config, Diagnostics, Job},
+    config::{Config, Diagnostics, Job, Site},
     http::Http,
     pace::Pace,
     run::{Active, DryReport, Ended, Runner, dry_run, walks},
@@ -52,18 +52,17 @@ impl Run {
         for note in check::notes(&config) {
             tracing::warn!("{note}");
         }
+        for unfit in config.unfit.iter().filter(|_| self.jobs.is_empty()) {
+            tracing::warn!(job.name = %unfit.name, "The added job `{0}` does not fit the configuration any more: see `larder check`, or drop it: `larder forget {0}`", unfit.name);
+        }
         let jobs = plan(&jobs, self.full)?;
         let runtime = runtime()?;
         if self.dry_run {
             return runtime.block_on(dry(&config, jobs, quiet));
         }
         let session = Session::open(&config, "run", clock())?;
-        if session.created && !quiet {
-            print(format_args!(
-                "Made the archive {}\n  to refuse any other disk in its place, add to [archive]: id = \"{}\"\n",
-                config.archive.path.display(),
-                session.archive.id()
-            ))?;
+        if !quiet {
+            announce(&config, &session)?;
         }
         let finished = runtime.block_on(work(&config, jobs, session, self.until, quiet))?;
         if !quiet {
@@ -90,7 +89,7 @@ impl Run {
             let path = config.path.display();
             let message = match config.jobs.first() {
                 None => format!(
-                    "{path} has no job yet; write one: [[jobs]] with a name, a site, a listing and its params"
+                    "{path} has no job yet; add a web address (`larder add URL`), or write one: [[jobs]] with a name, a site, a listing and its params"
                 ),
                 Some(first) => format!(
                     "none of the {} jobs of {path} is enabled; name one: `larder run {}`",
@@ -104,16 +103,36 @@ impl Run {
     }
 }
 
+/// Says so when the archive was made just now.
+pub(super) fn announce(config: &Config, session: &Session) -> anyhow::Result<()> {
+    if !session.created {
+        return Ok(());
+    }
+    print(format_args!(
+        "Made the archive {}\n  to refuse any other disk in its place, add to [archive]: id = \"{}\"\n",
+        config.archive.path.display(),
+        session.archive.id()
+    ))
+}
+
 /// A secret whose variable is unset is an error only now that it is needed.
-fn refuse_unset(config: &Config, jobs: &[Arc<Job>]) -> anyhow::Result<()> {
+pub(super) fn refuse_unset(config: &Config, jobs: &[Arc<Job>]) -> anyhow::Result<()> {
+    refuse_unset_of(config, jobs.iter().map(|job| &*job.site))
+}
+
+/// The same for sites.
+pub(super) fn refuse_unset_of<'a>(
+    config: &Config,
+    sites: impl IntoIterator<Item = &'a Site>,
+) -> anyhow::Result<()> {
     let diagnostics = Diagnostics::default();
     let mut told = std::collections::BTreeSet::new();
-    for job in jobs {
-        for variable in check::unset(&job.site) {
-            if told.insert((job.site.name.clone(), variable)) {
+    for site in sites {
+        for variable in check::unset(site) {
+            if told.insert((site.name.clone(), variable)) {
                 let message = format!(
                     "[sites.{}] needs the environment variable `{variable}`, which is not set",
-                    job.site.name
+                    site.name
                 );
                 diagnostics.file(&config.path, message);
             }
@@ -261,6 +280,7 @@ fn summarise(active: &Active, store: &Store, took: i64) -> String {
                 advice_on(reason)
             )
         }
+        Some(Ended::Forgotten) => return format!("{name}: forgotten; what it archived stays\n"),
         _ => format!("{name}: stopped before the end; `larder run` goes on from here\n"),
     };
     let mut row = |title: &str, parts: &[(i64, &str)]| {
@@ -315,7 +335,17 @@ async fn dry(config: &Config, jobs: Vec<(Arc<Job>, Walks)>, quiet: bool) -> anyh
         let show = |report: &DryReport| {
             bar.set_message(format!("{} pages, {} items", report.pages, report.items));
         };
-        let result = dry_run(&job, firsts, &config.network, &http, &pace, &stop, show).await;
+        let result = dry_run(
+            &job,
+            firsts,
+            &config.network,
+            &http,
+            &pace,
+            &clock(),
+            &stop,
+            show,
+        )
+        .await;
         bar.finish_and_clear();
         let failures = match result {
             Ok((report, failures)) => {
@@ -358,7 +388,7 @@ fn not_walked(config: &Config, walks: Walks) -> anyhow::Result<Vec<PageTask>> {
     Ok(firsts)
 }
 
-fn eprint(line: &str) {
+pub(super) fn eprint(line: &str) {
     use std::io::Write;
     // A closed standard error is nobody's concern.
     let _ = writeln!(std::io::stderr(), "{line}");

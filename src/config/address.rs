@@ -67,7 +67,10 @@ impl AddressBook {
         }
         let mut known: Vec<_> = self.sites.iter().map(|site| described(site)).collect();
         known.sort_unstable();
-        format!("; known: {}", known.join(", "))
+        format!(
+            "; known: {}; another one needs a [sites] table with its `url`",
+            known.join(", ")
+        )
     }
 
     /// The site that `text` is an address of.
@@ -92,7 +95,7 @@ impl AddressBook {
             .find_map(|site| Some((site, path(site)?)));
         let Some((site, path)) = found else {
             return Err(NoPlace(format!(
-                "`{shown}` is of no site that larder knows{}; another site needs a [sites] table with its `url`",
+                "`{shown}` is of no site that larder knows{}",
                 self.hint(&bare_host(&url))
             )));
         };

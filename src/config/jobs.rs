@@ -20,7 +20,7 @@ use super::{
 use crate::dialect::{Endpoint, EndpointKind, Param, Predicate, Values};
 
 /// Characters of a job's name: it is a file's name too, and an argument of commands.
-const LONGEST_NAME: usize = 64;
+pub const LONGEST_NAME: usize = 64;
 
 /// The jobs read so far.
 #[derive(Default)]
@@ -68,7 +68,7 @@ impl Jobs {
             let diagnostics = Diagnostics::default();
             let known = self.list.len();
             Table::parse(&source, &diagnostics, |table| {
-                self.read(table, Some(&file), sites)
+                self.read(table, Some(&file), sites);
             });
             if !diagnostics.is_empty() {
                 self.list.truncate(known);
@@ -169,7 +169,11 @@ fn name(table: &Table<'_>, file: Option<&Path>) -> Option<String> {
     }
 }
 
-fn checked_name(text: &str) -> Result<String, String> {
+/// Accepts the name of a job.
+///
+/// # Errors
+/// When it could not be a file's name or an argument everywhere.
+pub fn checked_name(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if text.is_empty()
         || text.len() > LONGEST_NAME

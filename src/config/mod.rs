@@ -6,6 +6,7 @@
 
 mod access;
 mod address;
+mod cookies;
 mod daemon;
 mod jobs;
 mod network;
@@ -25,6 +26,8 @@ use std::{
 };
 
 pub use address::{AddressBook, NoPlace, Place};
+pub use cookies::CookieFile;
+pub use jobs::{LONGEST_NAME, checked_name};
 pub use reader::{Diagnostic, Diagnostics, Source};
 pub use secret::Secret;
 use url::Url;
@@ -165,8 +168,8 @@ pub struct Site {
     pub proxy: Option<Url>,
     /// Cookies for the host of `url`.
     pub cookies: Vec<(String, Secret)>,
-    /// A Netscape cookies.txt; resolved path.
-    pub cookies_file: Option<PathBuf>,
+    /// Cookies of a Netscape cookies.txt: see [`Self::cookies_for`].
+    pub cookies_file: Option<CookieFile>,
     /// Headers for the host of `url`.
     pub headers: Vec<(String, Secret)>,
     /// Credentials.

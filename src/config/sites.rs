@@ -9,9 +9,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use url::Url;
 
 use super::{
-    Diagnostics, HostPattern, Limits, Rate, Site, Source,
+    CookieFile, Diagnostics, HostPattern, Limits, Rate, Site, Source,
     access::{login, pairs},
-    network, paths,
+    network,
     reader::{Node, Table, suggest},
     units,
 };
@@ -170,7 +170,7 @@ fn read(
     let daily = get("daily").and_then(|node| node.parsed(units::parse_size));
     let proxy = get("proxy").and_then(|node| network::proxy(&node));
     let cookies = get("cookies").map(|node| pairs(&node, "cookie", &[';']));
-    let cookies_file = get("cookies_file").and_then(|node| paths::existing(&node));
+    let cookies_file = get("cookies_file").and_then(|node| CookieFile::read(&node, &url));
     let headers = get("headers").map(|node| pairs(&node, "header", &[]));
     let login = get("login").and_then(|node| login(&node));
     if let Some(table) = table {

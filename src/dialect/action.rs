@@ -9,10 +9,11 @@ use url::Url;
 use super::{
     ask::{Ask, FILE},
     endpoint::{globals, variables},
-    filter::{Filter, Globals},
+    filter::Filter,
     json,
     paging::Cursor,
     params::{Param, ParamKind, Value, Values},
+    prelude::Globals,
     reply::{ReplyError, error_of},
     request::{Request, Template, Variables, val_of},
 };

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    filter::{Filter, Globals},
+    filter::Filter,
+    prelude::Globals,
     request::{Request, Scalars, Template, Variables, plain, val_of, variables_of},
 };
 use crate::http::{Method, Part, Payload};

@@ -9,9 +9,9 @@ use url::Url;
 use super::{
     action::{Action, Session},
     endpoint::{Endpoint, EndpointKind},
-    filter::Prelude,
     hooks::Login,
     params::Param,
+    prelude::Prelude,
     reading::{Reading, ask},
     rest::{Quiet, Throttle},
 };
@@ -53,6 +53,8 @@ pub struct Dialect {
     pub kinds: BTreeMap<String, String>,
     /// Headers of requests for files, which go to media hosts: never a secret.
     pub media_headers: Vec<(String, String)>,
+    /// The listing that shows best whether a site works.
+    pub probe: Option<String>,
     /// Whether the dialect has one instance, whose records carry the dialect's name.
     pub single: bool,
 }
@@ -194,6 +196,18 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
             actions.insert(name.to_owned(), Arc::new(action));
         }
     }
+    let probe = table.get("probe").and_then(|node| {
+        let name = node.text()?;
+        let listings = endpoints.values().filter(|e| e.can_probe());
+        if !listings.clone().any(|endpoint| endpoint.name == name) {
+            node.unknown(
+                "listing without required parameters",
+                name,
+                listings.map(|e| e.name.as_str()),
+            );
+        }
+        Some(name.to_owned())
+    });
     let mut presets = BTreeMap::new();
     for (name, node) in table
         .get("sites")
@@ -219,7 +233,22 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         presets,
         kinds,
         media_headers,
+        probe,
         single,
+    }
+}
+
+impl Dialect {
+    /// The listing that shows best whether a site works: the one named by `probe`, else one with files, which can be asked
+    /// without parameters.
+    pub fn probe(&self) -> Option<&Arc<Endpoint>> {
+        let named = self
+            .probe
+            .as_ref()
+            .and_then(|name| self.endpoints.get(name));
+        let mut others: Vec<_> = self.endpoints.values().filter(|e| e.can_probe()).collect();
+        others.sort_by_key(|endpoint| endpoint.roles.is_empty());
+        named.or_else(|| others.first().copied())
     }
 }
 

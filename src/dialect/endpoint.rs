@@ -1,16 +1,17 @@
 //! An endpoint: one request that a dialect knows, and how its pages follow each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
 use super::{
     ask::Ask,
-    filter::{Filter, Globals},
+    filter::Filter,
     item::value_of,
     matching::Match,
-    paging::{Cursor, Paging, Position},
+    paging::{By, Cursor, Paging, Position},
     params::{Param, Value, Values},
+    prelude::Globals,
     request::{Request, Variables, val_of, variables_of},
 };
 use crate::config::Site;
@@ -132,10 +133,33 @@ impl Endpoint {
         }
     }
 
+    /// Whether it is a listing that can be asked without parameters.
+    pub(super) fn can_probe(&self) -> bool {
+        self.kind == EndpointKind::Listing && !self.params.values().any(|param| param.required)
+    }
+
+    /// Names of the variables by which its pages are told apart: what its paging gives, and the keys that its filter
+    /// `next` writes.
+    pub fn page_variables(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for paging in &self.pagings {
+            match paging.by {
+                By::Page => drop(names.insert("page".to_owned())),
+                By::Offset => drop(names.insert("offset".to_owned())),
+                By::Cursor | By::Keyset | By::Once => {}
+            }
+            if paging.size.is_some() {
+                names.insert("limit".to_owned());
+            }
+        }
+        names.extend(self.reply.next.iter().flat_map(Filter::keys_written));
+        names
+    }
+
     /// All parameters: `given`, and the defaults of those left out.
     ///
     /// # Errors
-    /// The first that is missing, or what the dialect itself objects to.
+    /// The first that is missing.
     pub fn complete(&self, given: &Values) -> Result<Values, String> {
         let mut values = given.clone();
         for (name, param) in &self.params {
@@ -149,10 +173,7 @@ impl Endpoint {
                 None => {}
             }
         }
-        match self.check(&values).into_iter().next() {
-            Some((_, complaint)) => Err(complaint),
-            None => Ok(values),
-        }
+        Ok(values)
     }
 
     /// The way to walk with these parameters.

@@ -2,20 +2,14 @@
 //!
 //! Promises purity: no clock, no environment, no I/O (`now`, `env`, `input`, `debug` are left out), at most
 //! [`MAX_OUTPUTS`] outputs, and an end ([`watch`](super::watch)). The engine is jaq; nothing outside this room knows.
-//!
-//! The filters of a dialect share its `defs`, and see what was asked besides their input: `$params`, the parameters of
-//! the endpoint as given, `$cursor`, the variables that name the page, and `$status`, the reply's. A job's `where` has none
-//! of these. Filters of built-in dialects, which a test compiles, are compiled when they first run: one command needs few.
 
 use std::{
-    cell::RefCell,
-    collections::HashMap,
     fmt,
     sync::{Arc, LazyLock, OnceLock},
 };
 
 use jaq_core::{
-    Compiler, Ctx, ValR, Vars,
+    Compiler, Ctx, ValR,
     load::{self, Arena, File, Loader, lex, parse},
     unwrap_valr,
 };
@@ -30,12 +24,10 @@ const MAX_NESTING: usize = 100;
 /// What the user's text is called among the definitions.
 const MAIN: &str = "larder_filter";
 
-/// What a dialect's filters may name besides their own variables.
-const GLOBALS: &[&str] = &["$params", "$cursor", "$status"];
-
 use super::{
     item::Item,
-    request::{Variables, val_of},
+    prelude::Globals,
+    request::val_of,
     watch::{self, Reach, Watch, Watched},
 };
 
@@ -53,70 +45,6 @@ struct Compiled {
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Filter({:?})", self.0.text)
-    }
-}
-
-/// The values of `$params`, `$cursor` and `$status`, made once for all filters of a page.
-pub(super) struct Globals(Vars<Val>);
-
-impl Globals {
-    /// What was asked: the endpoint's parameters, and the variables of the page; and the status of the reply, if there is one.
-    pub(super) fn new(params: Val, cursor: &Variables, status: Option<u16>) -> Self {
-        let cursor = Val::obj(
-            cursor
-                .iter()
-                .map(|(k, v)| (Val::from(k.clone()), val_of(v)))
-                .collect(),
-        );
-        let status = status.map_or(Val::Null, |status| val_of(&status.into()));
-        Self(Vars::new([params, cursor, status]))
-    }
-
-    /// For a filter that names none of them.
-    pub(super) fn none() -> Self {
-        Self(Vars::new([]))
-    }
-}
-
-/// The jq definitions of a dialect, which all its filters may use; compiles each text once.
-pub(super) struct Prelude {
-    defs: Arc<str>,
-    /// Whether a test has compiled all of them, so that each can wait until it is needed.
-    trusted: bool,
-    known: RefCell<HashMap<String, Filter>>,
-}
-
-impl Prelude {
-    /// Checks `defs`, such as `def list: .[]; def words: split(" ");`, unless they are `trusted`.
-    ///
-    /// # Errors
-    /// As [`Filter::compile`].
-    pub(super) fn new(defs: &str, trusted: bool) -> Result<Self, String> {
-        if !trusted {
-            compile(&format!("{defs}\n."), "", GLOBALS)?;
-        }
-        Ok(Self {
-            defs: defs.into(),
-            trusted,
-            known: RefCell::default(),
-        })
-    }
-
-    /// Compiles a filter of the dialect.
-    ///
-    /// # Errors
-    /// As [`Filter::compile`].
-    pub(super) fn filter(&self, text: &str) -> Result<Filter, String> {
-        if let Some(known) = self.known.borrow().get(text) {
-            return Ok(known.clone());
-        }
-        let filter = Filter::new(text, &self.defs, GLOBALS);
-        if !self.trusted {
-            filter.compiled()?;
-        }
-        let mut known = self.known.borrow_mut();
-        known.insert(text.to_owned(), filter.clone());
-        Ok(filter)
     }
 }
 
@@ -152,7 +80,8 @@ const IMPURE: [&str; 12] = [
 ];
 
 impl Filter {
-    fn new(text: &str, defs: &Arc<str>, globals: &'static [&'static str]) -> Self {
+    /// A filter that is compiled when it first runs.
+    pub(super) fn new(text: &str, defs: &Arc<str>, globals: &'static [&'static str]) -> Self {
         Self(Arc::new(Compiled {
             text: text.to_owned(),
             defs: defs.clone(),
@@ -161,7 +90,11 @@ impl Filter {
         }))
     }
 
-    fn compiled(&self) -> Result<&jaq_core::Filter<Watched>, String> {
+    /// What the compiler makes of it.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub(super) fn compiled(&self) -> Result<&jaq_core::Filter<Watched>, String> {
         let Compiled {
             text,
             defs,
@@ -180,6 +113,27 @@ impl Filter {
         let filter = Self::new(text, &Arc::from(""), &[]);
         filter.compiled()?;
         Ok(filter)
+    }
+
+    /// Whether this is the same filter, not only an equal one.
+    #[cfg(test)]
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The keys of objects that its text writes, such as `before` in `{before: .}`: for help with spelling, no more.
+    pub(super) fn keys_written(&self) -> impl Iterator<Item = String> {
+        let pieces = self
+            .0
+            .text
+            .match_indices(':')
+            .map(|(at, _)| self.0.text[..at].trim_end());
+        pieces.filter_map(|before| {
+            let before = before.strip_suffix('"').unwrap_or(before);
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let key = &before[before.trim_end_matches(word).len()..];
+            (!key.is_empty()).then(|| key.to_owned())
+        })
     }
 
     /// Every output for `input` of a filter that stands alone.
@@ -254,12 +208,12 @@ fn run<'a>(
     watch: &'a Watch,
 ) -> impl Iterator<Item = ValR<Val>> + use<'a> {
     let reach = Reach::new(&filter.lut, watch);
-    let context = Ctx::<Watched>::new(reach, globals.0.clone());
+    let context = Ctx::<Watched>::new(reach, globals.vars());
     filter.id.run((context, input)).map(unwrap_valr)
 }
 
 /// Compiles `text` behind `defs`, where `globals` may be named.
-fn compile(
+pub(super) fn compile(
     text: &str,
     defs: &str,
     globals: &[&'static str],
@@ -436,74 +390,11 @@ mod tests {
     }
 
     #[test]
-    fn filters_of_a_dialect_share_its_definitions_and_see_what_was_asked() {
-        let prelude = Prelude::new(
-            "def twice: . * 2;\ndef of_page: twice + $cursor.page;",
-            false,
-        )
-        .expect("good");
-        let filter = prelude.filter("of_page, $params.tags").expect("compiles");
-        let params = val_of(&serde_json::json!({"tags": "heath"}));
-        let cursor = serde_json::json!({"page": 3});
-        let globals = Globals::new(params, cursor.as_object().expect("an object"), None);
-        let outputs = filter.all_of(Val::from(20_isize), &globals).expect("runs");
-        let outputs: Vec<_> = outputs.iter().map(Val::to_string).collect();
-        assert_eq!(outputs, ["43", "\"heath\""]);
-        assert!(Filter::compile("twice").is_err() && Filter::compile("$params").is_err());
-        assert!(Arc::ptr_eq(
-            &prelude.filter(".a").expect("compiles").0,
-            &prelude.filter(".a").expect("compiles").0
-        ));
-    }
-
-    #[test]
-    fn a_misspelt_variable_or_definition_is_named() {
-        let prelude = Prelude::new("def list: .[];", false).expect("good");
-        for (text, word) in [
-            ("$param.id", "$param"),
-            ("$typo", "$typo"),
-            ("lists", "lists"),
-        ] {
-            let error = prelude.filter(text).expect_err(text);
-            assert!(error.contains(&format!("`{word}`")), "{error}");
-        }
-        let error = |defs| Prelude::new(defs, false).err().expect("broken");
-        assert!(error("def a: $typo;").contains("$typo"));
-        assert!(error("def a: b;").contains("`b`"));
-        assert!(error("def a: 1;\ndef b: ];").contains("line 2"));
-    }
-
-    #[test]
     fn a_broken_filter_says_where() {
         let error = Filter::compile(".a | ]").expect_err("broken");
         assert!(error.contains("`]`"), "{error}");
         let error = Filter::compile(".a | tonumbr").expect_err("unknown");
         assert!(error.contains("tonumbr"), "{error}");
-    }
-
-    #[test]
-    fn what_is_trusted_is_compiled_when_it_first_runs() {
-        for trusted in [true, false] {
-            let prelude = Prelude::new("def twice: . * 2;", trusted).expect("good");
-            let filter = prelude.filter("[(.a | twice), $params.id, $cursor.page, $status]");
-            let cursor = serde_json::json!({"page": 3});
-            let globals = Globals::new(
-                val_of(&serde_json::json!({"id": 7})),
-                cursor.as_object().expect("an object"),
-                Some(404),
-            );
-            let input = val_of(&serde_json::json!({"a": 4}));
-            let output = filter.expect("compiles").first_of(input, &globals);
-            let output = output.expect("runs").expect("an output");
-            assert_eq!(output.to_string(), "[8,7,3,404]");
-            let broken = prelude.filter("nothing");
-            assert_eq!(broken.is_ok(), trusted);
-            let error = match broken {
-                Err(error) => error,
-                Ok(filter) => filter.first_of(Val::Null, &globals).expect_err("unknown"),
-            };
-            assert!(error.contains("`nothing`"), "{error}");
-        }
     }
 
     #[test]
@@ -580,5 +471,21 @@ mod tests {
                 "{filter}"
             );
         }
+    }
+
+    #[test]
+    fn the_keys_that_a_filter_writes_are_found() {
+        let keys = |text| {
+            Filter::compile(text)
+                .expect(text)
+                .keys_written()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            keys(".id | {before: ., \"after\" : 1}"),
+            ["before", "after"]
+        );
+        assert_eq!(keys(".a[1:2] | .b"), ["1"]);
+        assert!(keys(".next").is_empty());
     }
 }

@@ -175,7 +175,7 @@ impl Dialect {
             }
         }
         // Stable: endpoints come by name, their patterns as written.
-        found.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        found.sort_by_key(|(fit, ..)| *fit);
         let (mut nearly, mut read) = (None, 0);
         for (Reverse(fit), endpoint, at, captured) in found {
             // What a better pattern reads and cannot use must not be ignored by a general one: that would be another listing.
@@ -240,6 +240,9 @@ impl Recognised {
     ) -> Result<Self, String> {
         let given = listing.matches[matched].values(listing, &captured)?;
         let params = listing.complete(&given)?;
+        if let Some((_, complaint)) = listing.check(&params).into_iter().next() {
+            return Err(complaint);
+        }
         Ok(Self {
             listing: listing.clone(),
             given,

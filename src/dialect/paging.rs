@@ -55,6 +55,10 @@ pub struct Paging {
     pub short_ends: bool,
     /// Whether the site shows its last page again and again beyond the last that it shows at all.
     pub repeats: bool,
+    /// Whether the site counts entries that it does not show: pages may be short, and empty in the middle.
+    pub hidden: bool,
+    /// Rounds of one walk at most, where entries may slide from page to page unseen.
+    pub rounds: u32,
     /// jq predicate over the parameters; the first paging whose predicate holds is taken.
     pub when: Option<Filter>,
 }
@@ -78,15 +82,12 @@ pub struct Position {
     /// Digest of the ids that the page before showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<String>,
-    /// Empty pages in a row that the reply says are not the end.
+    /// Empty pages in a row that were passed over.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u32,
     /// Slices of the listing begun so far, each to go past the wall of the one before.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub slices: u32,
-    /// Entries of the whole listing, as the page before said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub total: Option<u64>,
     /// Steps back in a row because the seam did not match.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub back: u32,
@@ -99,6 +100,21 @@ pub struct Position {
     /// Ids of the last entries of the page before, where the paging overlaps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seam: Vec<String>,
+    /// Entries that the pages before this one showed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub met: u64,
+    /// The most entries that a page before this one said the listing has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// How often the listing was walked from its beginning before, in this walk.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub round: u32,
+    /// Whether this round has met something that was not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub news: bool,
+    /// Whether a full page came before in this round: from there on entries may slide from one page to another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seams: bool,
 }
 
 #[expect(
@@ -106,6 +122,14 @@ pub struct Position {
     reason = "the signature that serde asks for"
 )]
 fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_none(number: &u64) -> bool {
     *number == 0
 }
 
@@ -135,14 +159,21 @@ pub enum Step {
     End,
     /// The site shows no more of it, though there is more.
     Wall,
+    /// The listing is finished, unless this round of the walk has met something new: then it may have missed what slid
+    /// from one page to another meanwhile, and this is where the next round begins.
+    Unless(Position),
     /// The walk cannot go on.
     Stuck(String),
 }
 
 /// Steps back over a shifting seam before the walk gives up on catching it.
 const MOST_BACK: u32 = 5;
+/// Rounds of one walk: a listing that changes all the time is never the same twice.
+pub(super) const MOST_ROUNDS: u32 = 4;
 /// Empty pages in a row within a listing that says it goes on: more are no listing.
 const MOST_SKIPPED: u32 = 20;
+/// An earlier walk that met fewer entries proves nothing.
+const TELLING: u64 = 20;
 
 impl Paging {
     /// A single reply.
@@ -155,6 +186,8 @@ impl Paging {
             overlap: 0,
             short_ends: false,
             repeats: false,
+            hidden: false,
+            rounds: MOST_ROUNDS,
             when: None,
         }
     }
@@ -183,6 +216,70 @@ impl Paging {
 
     /// The step after the page at `at` showed `shown`, having asked for `limit` entries.
     pub fn step(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
+        match self.follow(at, shown, limit) {
+            Step::End if self.drifts() && at.seams && at.round + 1 < self.rounds => {
+                Step::Unless(Position {
+                    number: at.number + 1,
+                    pass: at.pass + 1,
+                    round: at.round + 1,
+                    limit: at.limit,
+                    ..self.start()
+                })
+            }
+            step => step,
+        }
+    }
+
+    /// Whether entries that come or go move others from page to page, and no overlap shows it.
+    fn drifts(&self) -> bool {
+        matches!(self.by, By::Page | By::Offset) && self.overlap == 0
+    }
+
+    /// Why the emptiness of the page at `at` cannot be the end of the listing: it has said itself that there is more, or an
+    /// earlier walk has met far more.
+    pub fn doubts(
+        &self,
+        at: &Position,
+        shown: &Shown,
+        limit: Option<u32>,
+        earlier: Option<u64>,
+    ) -> Option<String> {
+        if shown.count > 0 || self.by == By::Once {
+            return None;
+        }
+        let met = at.met;
+        // Sites count what they do not show: a tenth less is no contradiction, and a place behind the last one no page.
+        let promised = at.total.max(shown.total).filter(|_| !self.hidden);
+        if let Some(total) = promised
+            && shown.last != Some(true)
+            && at.slices == 0
+            && met.saturating_mul(10) < total.saturating_mul(9)
+            && self.place(at, limit).is_none_or(|place| place < total)
+        {
+            return Some(format!("an empty page came after {met} of {total} entries"));
+        }
+        let earlier = earlier.filter(|earlier| *earlier >= TELLING && met < earlier / 2);
+        earlier.filter(|_| at.round == 0).map(|earlier| {
+            format!(
+                "an empty page came after {met} entries where the walk before met {earlier}; if that is right, a later run \
+                 takes it for the end"
+            )
+        })
+    }
+
+    /// Entries of the listing that lie before the page at `at`, where its number says so.
+    fn place(&self, at: &Position, limit: Option<u32>) -> Option<u64> {
+        match self.by {
+            By::Offset => u64::try_from(number(&at.cursor, "offset", self.first)).ok(),
+            By::Page => {
+                let page = number(&at.cursor, "page", self.first) - self.first;
+                Some(u64::try_from(page).ok()?.saturating_mul(limit?.into()))
+            }
+            By::Cursor | By::Keyset | By::Once => None,
+        }
+    }
+
+    fn follow(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
         let full = limit.is_none_or(|limit| shown.count >= limit as usize);
         let digest = (shown.count > 0).then(|| hex::encode(Sha256::digest(shown.ids.join("\n"))));
         let next = |cursor: Cursor| Position {
@@ -192,10 +289,14 @@ impl Paging {
             seam: self.seam(shown),
             stale: at.stale,
             pass: at.pass,
+            met: at.met + shown.count as u64,
+            total: at.total.max(shown.total),
+            round: at.round,
+            news: at.news,
+            seams: at.seams || (full && shown.count > 0),
             limit: limit.filter(|_| self.by == By::Page),
             shown: digest.clone(),
             slices: at.slices,
-            total: shown.total.or(at.total),
             ..Position::default()
         };
         if shown.count == 0 {
@@ -204,14 +305,18 @@ impl Paging {
         if self.by != By::Once && (shown.last == Some(true) || self.short_ends && !full) {
             return Step::End;
         }
-        if self.repeats && digest.is_some() && digest == at.shown {
+        if self.repeats && digest == at.shown {
             return self.wall(at, shown, limit, next);
         }
         match self.by {
             By::Once => Step::End,
             By::Page => {
                 let page = number(&at.cursor, "page", self.first);
-                if !full && self.is_past_total(page + 1, shown, limit) {
+                let end = self.place(at, limit).zip(limit);
+                let last = end.zip(shown.total).is_some_and(|((place, limit), total)| {
+                    place.saturating_add(limit.into()) >= total
+                });
+                if last && !full {
                     return Step::End;
                 }
                 Step::Next(next(with_number(&at.cursor, "page", page + 1)))
@@ -239,6 +344,7 @@ impl Paging {
             let to = (offset - step).max(self.first);
             let mut back = next(with_number(&at.cursor, "offset", to));
             back.seam.clone_from(&at.seam);
+            back.met = at.met;
             back.back = at.back + 1;
             back.pass = at.pass + 1;
             return Step::Next(back);
@@ -257,13 +363,6 @@ impl Paging {
         Step::Next(next(with_number(&at.cursor, "offset", to)))
     }
 
-    /// Whether the pages before `page` hold as many entries as the site says there are.
-    fn is_past_total(&self, page: i64, shown: &Shown, limit: Option<u32>) -> bool {
-        limit.zip(shown.total).is_some_and(|(limit, total)| {
-            u64::try_from(page - self.first).unwrap_or(0) * u64::from(limit) >= total
-        })
-    }
-
     /// After a page that shows what the one before showed: the end, the wall, or a slice that begins there.
     fn wall(
         &self,
@@ -272,8 +371,8 @@ impl Paging {
         limit: Option<u32>,
         next: impl Fn(Cursor) -> Position,
     ) -> Step {
-        let page = number(&at.cursor, "page", self.first);
-        if self.by == By::Page && self.is_past_total(page, shown, limit) {
+        let place = self.place(at, limit).zip(shown.total);
+        if place.is_some_and(|(place, total)| place >= total) {
             return Step::End;
         }
         let narrower = |slice: &&Cursor| slice.iter().any(|(k, v)| at.cursor.get(k) != Some(v));
@@ -286,7 +385,7 @@ impl Paging {
                     slices: at.slices + 1,
                     shown: None,
                     seam: Vec::new(),
-                    // The slice's own total is not that of the listing, but what there was before stays known.
+                    // A slice has fewer, but what there was before stays known.
                     total: at.total,
                     ..next(cursor)
                 })
@@ -295,10 +394,8 @@ impl Paging {
     }
 
     fn empty(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
-        let offset = number(&at.cursor, "offset", self.first);
-        let beyond = shown.total.map(|total| {
-            self.by == By::Offset && u64::try_from(offset).is_ok_and(|offset| offset >= total)
-        });
+        let beyond = shown.total.zip(self.place(at, None));
+        let beyond = beyond.map(|(total, place)| place >= total);
         let proven = shown.last == Some(true)
             || match self.by {
                 By::Once => true,
@@ -318,7 +415,7 @@ impl Paging {
             return Step::Next(again);
         }
         // Empty twice. Where the reply says that more follows, a stretch of hidden entries is passed over.
-        let goes_on = shown.last == Some(false) || self.by == By::Offset && beyond == Some(false);
+        let goes_on = shown.last == Some(false) || self.hidden && beyond == Some(false);
         let step = match self.by {
             By::Page => Some(("page", 1)),
             By::Offset => limit.map(|limit| ("offset", i64::from(limit))),
@@ -363,6 +460,10 @@ fn with_number(cursor: &Cursor, name: &str, value: i64) -> Cursor {
 mod tests {
     use super::*;
 
+    fn numbered(name: &str, value: i64) -> Cursor {
+        with_number(&Cursor::new(), name, value)
+    }
+
     fn paging(by: By) -> Paging {
         Paging {
             by,
@@ -378,6 +479,7 @@ mod tests {
         mut change: impl FnMut(usize, &mut Vec<u32>),
     ) -> (Vec<u32>, usize) {
         let (mut at, mut seen, mut requests) = (paging.start(), Vec::new(), 0);
+        let mut news = false;
         let limit = paging.limit(None);
         loop {
             requests += 1;
@@ -410,16 +512,16 @@ mod tests {
             };
             let shown = Shown {
                 count: page.len(),
-                next: page
-                    .last()
-                    .map(|id| with_number(&Cursor::new(), "before", i64::from(*id))),
+                next: page.last().map(|id| numbered("before", i64::from(*id))),
                 ids: page.iter().map(u32::to_string).collect(),
                 ..Shown::default()
             };
+            news |= page.iter().any(|id| !seen.contains(id));
             seen.extend(page);
             match paging.step(&at, &shown, limit) {
                 Step::Next(next) => at = next,
-                Step::End => return (seen, requests),
+                Step::Unless(begin) if news => (at, news) = (begin, false),
+                Step::End | Step::Unless(_) => return (seen, requests),
                 other => panic!("{other:?}"),
             }
         }
@@ -471,21 +573,105 @@ mod tests {
 
     #[test]
     fn a_page_walk_asks_once_more_before_it_believes_an_empty_page() {
-        let (seen, requests) = walk(
-            &Paging {
-                first: 1,
-                ..paging(By::Page)
-            },
-            vec![3, 2, 1],
-            |_, _| (),
-        );
-        assert_eq!((seen, requests), (vec![3, 2, 1], 4));
-        let short = Paging {
+        let pages = Paging {
             first: 1,
-            short_ends: true,
             ..paging(By::Page)
         };
-        assert_eq!(walk(&short, vec![3, 2, 1], |_, _| ()).1, 2);
+        assert_eq!(walk(&pages, vec![1], |_, _| ()), (vec![1], 3));
+        let short = Paging {
+            short_ends: true,
+            ..pages
+        };
+        assert_eq!(walk(&short, vec![1], |_, _| ()), (vec![1], 1));
+    }
+
+    #[test]
+    fn fault_79_pages_are_walked_again_until_a_round_meets_nothing_new() {
+        let pages = Paging {
+            first: 1,
+            ..paging(By::Page)
+        };
+        let offsets = paging(By::Offset);
+        for drifting in [&pages, &offsets] {
+            // Two rounds of three pages with entries and an empty one that is asked for twice.
+            let all: Vec<u32> = (1..=5).rev().collect();
+            let (seen, requests) = walk(drifting, all.clone(), |_, _| ());
+            assert_eq!((seen, requests), ([&all[..], &all].concat(), 10));
+            // Entries that go pull others over a seam that was passed; entries that come push some over it twice.
+            let (seen, _) = walk(drifting, (1..=9).rev().collect(), |n, all| {
+                if n == 3 {
+                    all.drain(..2);
+                }
+                if n == 8 {
+                    all.insert(0, 10);
+                    all.retain(|id| *id != 6);
+                }
+            });
+            for id in [1, 2, 3, 4, 5, 7, 10] {
+                assert!(seen.contains(&id), "{id} in {seen:?}");
+            }
+            // A listing that never rests is left in the end.
+            let (_, requests) = walk(drifting, (1..=4).rev().collect(), |n, all| {
+                all.insert(0, 100 + n as u32);
+                all.truncate(4);
+            });
+            assert!(requests < 30, "{requests}");
+        }
+        // Without a full page nothing can have slid, and an overlap shows it by itself.
+        assert_eq!(walk(&pages, vec![1], |_, _| ()).1, 3);
+        let overlapping = Paging {
+            overlap: 1,
+            size: Some(3),
+            ..paging(By::Offset)
+        };
+        assert!(walk(&overlapping, vec![4, 3, 2, 1], |_, _| ()).1 < 6);
+    }
+
+    #[test]
+    fn fault_80_an_empty_page_is_doubted_where_the_listing_or_an_earlier_walk_says_more() {
+        let empty = |total| Shown {
+            total,
+            ..Shown::default()
+        };
+        let at = |met, total| Position {
+            met,
+            total,
+            cursor: numbered("offset", met as i64),
+            ..Position::default()
+        };
+        let doubts = |by, at: &Position, shown: &Shown, earlier| {
+            paging(by).doubts(at, shown, Some(2), earlier).is_some()
+        };
+        for by in [By::Cursor, By::Keyset, By::Offset] {
+            // It said so before, or says so now.
+            assert!(doubts(by, &at(10, Some(100)), &empty(None), None));
+            assert!(doubts(by, &at(10, Some(100)), &empty(Some(0)), None));
+            assert!(doubts(by, &at(0, None), &empty(Some(7)), None));
+            assert!(!doubts(by, &at(95, Some(100)), &empty(None), None));
+            assert!(!doubts(by, &at(0, None), &empty(Some(0)), None));
+            // An earlier walk met far more.
+            assert!(doubts(by, &at(9, None), &empty(None), Some(20)));
+            assert!(!doubts(by, &at(10, None), &empty(None), Some(20)));
+            assert!(!doubts(by, &at(0, None), &empty(None), Some(19)));
+        }
+        // What lies behind the last entry is empty however many entries were hidden before it.
+        let behind = Position {
+            cursor: numbered("offset", 100),
+            ..at(10, Some(100))
+        };
+        assert!(!doubts(By::Offset, &behind, &empty(Some(100)), None));
+        let behind = Position {
+            cursor: numbered("page", 50),
+            ..at(10, Some(100))
+        };
+        assert!(!doubts(By::Page, &behind, &empty(None), None));
+        // A page with entries is no end, and a listing of one reply has no other.
+        let shown = Shown {
+            count: 1,
+            ..Shown::default()
+        };
+        assert!(!doubts(By::Keyset, &at(0, Some(9)), &shown, Some(50)));
+        assert!(!doubts(By::Once, &at(0, Some(9)), &empty(None), Some(50)));
     }
 
     /// Walks days of entries, newest first, on a site that shows `wall` pages of two and then the last of them again.
@@ -493,6 +679,7 @@ mod tests {
         let search = Paging {
             first: 1,
             repeats: true,
+            rounds: 1,
             ..paging(By::Page)
         };
         let (mut at, mut seen) = (search.start(), Vec::new());
@@ -576,6 +763,7 @@ mod tests {
         let offset = Paging {
             size: Some(4),
             overlap: 1,
+            hidden: true,
             ..paging(By::Offset)
         };
         // Entries 4 to 15 of 20 are hidden.

@@ -56,6 +56,15 @@ enum Piece {
     Capture(String),
 }
 
+impl Piece {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Capture(name) => Some(name),
+            Self::Literal(_) => None,
+        }
+    }
+}
+
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
@@ -121,11 +130,7 @@ impl Pattern {
     pub(super) fn names(&self) -> Vec<&str> {
         let values = self.query.iter().map(|(_, pieces)| pieces);
         let pieces = self.path.iter().chain(values).flatten();
-        let name = |piece| match piece {
-            &Piece::Capture(ref name) => Some(name.as_str()),
-            Piece::Literal(_) => None,
-        };
-        pieces.filter_map(name).collect()
+        pieces.filter_map(Piece::name).collect()
     }
 
     /// What an address holds, and how well it fits; `None` when it is none of this pattern.
@@ -178,7 +183,7 @@ impl Pattern {
 
     /// The path and query that capture `captured`; what `/*` stands for is left out.
     pub(super) fn address(&self, captured: &Captured) -> String {
-        let values = |name: &String| captured.get(name).map_or(&[][..], Vec::as_slice);
+        let values = |name: &str| captured.get(name).map_or(&[][..], Vec::as_slice);
         let written = |pieces: &[Piece], nth: usize| -> String {
             let text = |piece: &Piece| match piece {
                 Piece::Literal(text) => text.clone(),
@@ -197,10 +202,8 @@ impl Pattern {
         }
         let mut separator = '?';
         for (key, pieces) in &self.query {
-            let count = pieces.iter().find_map(|piece| match piece {
-                Piece::Capture(name) => Some(values(name).len()),
-                Piece::Literal(_) => None,
-            });
+            let count = pieces.iter().find_map(Piece::name);
+            let count = count.map(|name| values(name).len());
             for nth in 0..count.unwrap_or(1) {
                 let key = utf8_percent_encode(key, ENCODED);
                 address += &format!("{separator}{key}={}", written(pieces, nth));
@@ -224,10 +227,7 @@ fn literals(pieces: &[Piece]) -> usize {
 }
 
 fn captures(pieces: &[Piece]) -> usize {
-    pieces
-        .iter()
-        .filter(|piece| matches!(piece, Piece::Capture(_)))
-        .count()
+    pieces.iter().filter_map(Piece::name).count()
 }
 
 /// Splits a segment or value at its captures.

@@ -10,9 +10,10 @@ use super::{
     ask::Line,
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, NotFound, ReplyFilters, With},
-    filter::{Filter, Prelude},
+    filter::Filter,
     matching::Match,
     params::{Param, ParamKind},
+    prelude::Prelude,
 };
 use crate::config::reader::{Node, Table};
 

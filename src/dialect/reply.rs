@@ -8,11 +8,12 @@ use url::Url;
 
 use super::{
     endpoint::{Endpoint, follow_params, globals},
-    filter::{Filter, Globals},
+    filter::Filter,
     item::{Follow, Item},
     json,
     paging::{Cursor, Shown},
     params::Values,
+    prelude::Globals,
     request::variables_of,
 };
 use crate::class::Class;

@@ -124,9 +124,10 @@ impl Transfer<'_> {
 
     /// What an earlier try or an earlier larder saved.
     async fn open(&self) -> Result<Option<Half>, Failure> {
-        let (Some(part), wanted) = (self.part.clone(), self.wanted.clone()) else {
+        let Some(part) = self.part.clone().filter(|part| part.exists()) else {
             return Ok(None);
         };
+        let wanted = self.wanted.clone();
         let opened: Option<Opened<Validator>> = blocking(move || part.open(&wanted)).await?;
         Ok(opened.map(|opened| Half {
             staged: opened.staged,

@@ -8,7 +8,7 @@ use std::{
 
 use reqwest::{
     Client, Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED, RETRY_AFTER},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED, RETRY_AFTER},
 };
 use tokio::time::timeout;
 use url::Url;
@@ -19,7 +19,7 @@ use super::{
     body::{Body, Download, Limit},
     error::{Asked, Error, Phase, of_status},
     range::{Resume, Validator},
-    resolve::Resolver,
+    resolve::{Names, Resolver},
     trip::Trip,
 };
 use crate::{class::Class, config::Network, pace::retry_after};
@@ -55,6 +55,7 @@ pub struct Http {
 #[derive(Debug)]
 struct Inner {
     network: Network,
+    names: Names,
     guard: Guard,
     /// Made when first needed, one per kind: a few for each proxy.
     clients: Mutex<HashMap<Kind, Client>>,
@@ -78,11 +79,20 @@ impl Http {
     /// # Errors
     /// When the proxy or the user agent cannot be used, or the system has no root certificates.
     pub fn new(network: &Network) -> Result<Self, Error> {
+        Self::with_names(network, Names::System)
+    }
+
+    /// The same, with names looked up elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_names(network: &Network, names: Names) -> Result<Self, Error> {
         // Fails when there is one already, which is then used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Guard::new(&network.allow);
         let inner = Inner {
             network: network.clone(),
+            names,
             guard,
             clients: Mutex::default(),
         };
@@ -111,6 +121,7 @@ impl Http {
         let status = response.status().as_u16();
         let content_type = essence(&response);
         let retry_after = wait(&response);
+        let date = text(&response, DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
         let network = &self.inner.network;
         let limit = Limit::Key("max_page", network.max_page);
         let mut body = Body::new(response, asked, network.stall_timeout, limit);
@@ -130,6 +141,7 @@ impl Http {
             status,
             content_type,
             retry_after,
+            date,
             body: whole.into(),
             url: body.asked.url,
         })
@@ -313,7 +325,7 @@ impl Inner {
         if let Some(client) = clients.get(&kind) {
             return Ok(client.clone());
         }
-        let client = build(&self.network, &kind)?;
+        let client = build(&self.network, &self.names, &kind)?;
         clients.insert(kind, client.clone());
         Ok(client)
     }
@@ -327,7 +339,7 @@ impl Inner {
 
 /// **Invariant:** a client of [`Reach::Allowed`] filters no addresses; only hops that the guard found in `allow` use it.
 /// Pooled connections belong to one host and port of one client, so they cannot be used for anything else.
-fn build(network: &Network, kind: &Kind) -> Result<Client, Error> {
+fn build(network: &Network, names: &Names, kind: &Kind) -> Result<Client, Error> {
     let failed = |class, what: &str| {
         let message = what.to_owned();
         Error {
@@ -335,6 +347,7 @@ fn build(network: &Network, kind: &Kind) -> Result<Client, Error> {
             message,
             status: None,
             retry_after: None,
+            unreached: false,
         }
     };
     let proxy_host = kind
@@ -356,6 +369,7 @@ fn build(network: &Network, kind: &Kind) -> Result<Client, Error> {
         .http1_max_headers(100)
         .http2_max_header_list_size(MOST_HEADERS as u32)
         .dns_resolver(Arc::new(Resolver {
+            names: names.clone(),
             reach: kind.reach,
             proxy: proxy_host,
         }));

@@ -27,6 +27,7 @@ pub use error::{Error, of_status};
 pub use payload::{Part, Payload};
 pub use range::{Resume, Validator};
 pub use redact::redact;
+pub use resolve::{GivenNames, Names};
 pub use wall::wall;
 
 use crate::config::Secret;
@@ -144,6 +145,8 @@ pub struct Reply {
     pub content_type: Option<String>,
     /// How long the server asks to wait.
     pub retry_after: Option<Duration>,
+    /// The server's clock.
+    pub date: Option<std::time::SystemTime>,
     /// Decoded. Of a status of 400 and above, it may be cut short: such a reply is not worth an error of its own.
     pub body: Bytes,
     /// The URL that answered, without secrets.

@@ -14,7 +14,7 @@ use std::{
 
 use serde::Serialize;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -23,6 +23,16 @@ use crate::config::{Limits, Rate};
 
 /// The longest wait that throttling without a Retry-After doubles to.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5 * 60);
+/// The same for throttling said in words, as bilibili does: such a site means it.
+const LONGEST_IN_WORDS: Duration = Duration::from_secs(6 * 60 * 60);
+/// How much longer than the back-off a site is left alone that throttles in words.
+const IN_WORDS: u32 = 60;
+/// Refusals (403) in a row from which on a host is asked more slowly: nobody counts on the next one being let in.
+const MANY_REFUSALS: u32 = 5;
+/// Requests in a row that did not reach a host before it is taken to be gone for this run.
+pub(super) const GONE_AFTER: u32 = 10;
+/// A probe that nobody has told the end of by then is forgotten.
+const PROBE: Duration = Duration::from_secs(60);
 /// Throttling never slows a host below this share of its rate.
 const LEAST_SHARE: f64 = 1.0 / 64.0;
 /// What a good reply gives back: after one halving, the full rate returns with 25 good replies.
@@ -39,10 +49,12 @@ pub enum HoldReason {
     RetryAfter,
     /// It throttles without saying for how long.
     Throttled,
-    /// It cannot be reached or answers with errors.
+    /// It cannot be reached.
     Failing,
     /// Its dialect says that it is to be left alone at this time.
     Quiet,
+    /// It refuses one request after another.
+    Refusing,
 }
 
 impl fmt::Display for HoldReason {
@@ -52,6 +64,7 @@ impl fmt::Display for HoldReason {
             Self::Throttled => "is throttling",
             Self::Failing => "does not answer",
             Self::Quiet => QUIET,
+            Self::Refusing => "refuses one file after another",
         })
     }
 }
@@ -83,6 +96,8 @@ pub struct Host {
     origin: Instant,
     state: Mutex<State>,
     turnstile: tokio::sync::Mutex<()>,
+    /// Told when a probe has come to its end.
+    probed: Notify,
     permits: Arc<Semaphore>,
     /// Permits in use that a lower limit takes away when they come back.
     surplus: Arc<AtomicUsize>,
@@ -100,6 +115,12 @@ struct State {
     hold: Option<Hold>,
     /// Throttling replies in a row, those during a hold not counted.
     streak: u32,
+    /// Requests in a row that did not reach the host, those during a hold not counted.
+    unreached: u32,
+    /// Until when the one request that may find out whether the host is back is waited for.
+    probe: Option<Instant>,
+    /// Refusals in a row.
+    refused: u32,
 }
 
 /// The right to one connection, given back when dropped.
@@ -136,6 +157,9 @@ impl Host {
             last: None,
             hold: None,
             streak: 0,
+            unreached: 0,
+            probe: None,
+            refused: 0,
         };
         let origin = Instant::now();
         state.renew_limiter(origin);
@@ -144,6 +168,7 @@ impl Host {
             origin,
             state: Mutex::new(state),
             turnstile: tokio::sync::Mutex::new(()),
+            probed: Notify::new(),
             permits: Arc::new(Semaphore::new(limits.connections as usize)),
             surplus: Arc::new(AtomicUsize::new(0)),
             requests: AtomicU64::new(0),
@@ -177,8 +202,19 @@ impl Host {
         if !self.free() {
             let _turnstile = self.turnstile.lock().await;
             loop {
+                // Registered before the state is looked at, so that no probe ends unseen.
+                let probed = self.probed.notified();
                 if let Some(hold) = self.held() {
                     sleep_until(hold.until).await;
+                    continue;
+                }
+                let probe = self.state().probe.filter(|until| *until > Instant::now());
+                if let Some(until) = probe {
+                    // Whichever ends first, the state is looked at again.
+                    tokio::select! {
+                        () = probed => {}
+                        () = sleep_until(until) => {}
+                    }
                     continue;
                 }
                 let taken = self.state().take(Instant::now());
@@ -197,6 +233,7 @@ impl Host {
     pub fn hold(&self, wait: Duration, reason: HoldReason, status: Option<u16>) {
         if matches!(reason, HoldReason::RetryAfter | HoldReason::Throttled) {
             self.throttled.fetch_add(1, Ordering::Relaxed);
+            self.answered();
         }
         self.state().extend_hold(wait, reason, status);
     }
@@ -211,19 +248,22 @@ impl Host {
     ///
     /// Replies that come in during a hold were asked for before it: they are counted and change nothing.
     pub fn throttled(&self, backoff: Duration, status: Option<u16>) -> Duration {
-        let wait = |streak: u32| {
-            backoff
-                .saturating_mul(1 << streak.min(16))
-                .min(LONGEST_BACKOFF)
-        };
-        self.throttled_for(wait, status)
+        let wait = |streak| doubled(backoff, streak).min(LONGEST_BACKOFF);
+        self.slow_down(wait, status)
+    }
+
+    /// The same for throttling that stands in the body of a reply: a minute of back-offs of one second, doubling to 6 h.
+    pub fn throttled_in_words(&self, backoff: Duration, status: Option<u16>) -> Duration {
+        let backoff = backoff.saturating_mul(IN_WORDS);
+        let wait = |streak| doubled(backoff, streak).min(LONGEST_IN_WORDS);
+        self.slow_down(wait, status)
     }
 
     /// As [`Self::throttled`], with the waits that are known of this site; the last of them is repeated.
     pub fn throttled_by(&self, waits: &[Duration], status: Option<u16>) -> Duration {
         let last = waits.len().saturating_sub(1);
         let wait = |streak: u32| waits.get(last.min(streak as usize)).copied();
-        self.throttled_for(|streak| wait(streak).unwrap_or_default(), status)
+        self.slow_down(|streak| wait(streak).unwrap_or_default(), status)
     }
 
     /// Waits along with another host of the same account.
@@ -244,8 +284,9 @@ impl Host {
         self.state().streak = streak;
     }
 
-    fn throttled_for(&self, wait: impl Fn(u32) -> Duration, status: Option<u16>) -> Duration {
+    fn slow_down(&self, wait: impl Fn(u32) -> Duration, status: Option<u16>) -> Duration {
         self.throttled.fetch_add(1, Ordering::Relaxed);
+        self.answered();
         let mut state = self.state();
         let now = Instant::now();
         if let Some(hold) = state.held(now) {
@@ -259,8 +300,58 @@ impl Host {
         state.held(now).map_or(wait, |hold| hold.until - now)
     }
 
+    /// A request that did not reach the host: holds it for `backoff`, doubling to 5 min while it goes on, and lets one
+    /// request through after each hold to find out whether it is back. Returns false once the host is taken to be gone:
+    /// then there is no hold any more, and no use in trying again.
+    ///
+    /// Requests that fail during a hold were made before it, and change nothing.
+    pub fn unreached(&self, backoff: Duration) -> bool {
+        let mut state = self.state();
+        let held = state.held(Instant::now()).is_some();
+        if !held {
+            state.unreached = state.unreached.saturating_add(1);
+        }
+        state.probe = None;
+        let gone = state.unreached > GONE_AFTER;
+        if !held && !gone {
+            let wait = doubled(backoff, state.unreached - 1).min(LONGEST_BACKOFF);
+            state.extend_hold(wait, HoldReason::Failing, None);
+        }
+        drop(state);
+        self.probed.notify_waiters();
+        !gone
+    }
+
+    /// A file that the host refuses to hand out (403). From the fifth in a row on each holds the host for `backoff`,
+    /// doubling to 5 min. Returns whether it does.
+    pub fn refused(&self, backoff: Duration) -> bool {
+        self.answered();
+        let mut state = self.state();
+        state.refused = state.refused.saturating_add(1);
+        let Some(more) = state.refused.checked_sub(MANY_REFUSALS) else {
+            return false;
+        };
+        if state.held(Instant::now()).is_none() {
+            let wait = doubled(backoff, more).min(LONGEST_BACKOFF);
+            state.extend_hold(wait, HoldReason::Refusing, Some(403));
+        }
+        true
+    }
+
+    /// Any reply but a refusal: the host is there.
+    pub fn answered(&self) {
+        let mut state = self.state();
+        let probed = state.unreached > 0;
+        (state.unreached, state.probe) = (0, None);
+        drop(state);
+        if probed {
+            self.probed.notify_waiters();
+        }
+    }
+
     /// A good reply: ends a row of throttling ones and gives back a little of the rate.
     pub fn ok(&self) {
+        self.answered();
         let mut state = self.state();
         if state.share >= 1.0 && state.streak == 0 || state.held(Instant::now()).is_some() {
             return;
@@ -268,6 +359,12 @@ impl Host {
         state.streak = 0;
         let more = (state.share + REGAINED).min(1.0);
         state.set_share(self.origin, more);
+    }
+
+    /// A file that came: a good reply, and the end of a row of refusals. A page that comes says nothing about files.
+    pub fn served(&self) {
+        self.state().refused = 0;
+        self.ok();
     }
 
     /// What has been asked so far.
@@ -295,10 +392,10 @@ impl Host {
         }
     }
 
-    /// Whether nothing stands in the way: no rate, no hold.
+    /// Whether nothing stands in the way: no rate, no hold, no doubt.
     fn free(&self) -> bool {
         let state = self.state();
-        state.limiter.is_none() && state.held(Instant::now()).is_none()
+        state.limiter.is_none() && state.unreached == 0 && state.held(Instant::now()).is_none()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -330,6 +427,9 @@ impl State {
             limiter.take(now).map_err(|wait| wait + jitter)?;
         }
         self.last = Some(now);
+        if (1..=GONE_AFTER).contains(&self.unreached) {
+            self.probe = Some(now + PROBE);
+        }
         Ok(())
     }
 
@@ -350,6 +450,11 @@ impl State {
     fn renew_limiter(&mut self, origin: Instant) {
         self.limiter = Limiter::new(origin, self.period(), self.last);
     }
+}
+
+/// `backoff` after so many times in a row.
+fn doubled(backoff: Duration, times: u32) -> Duration {
+    backoff.saturating_mul(1 << times.min(16))
 }
 
 fn slower(one: Rate, other: Rate) -> Rate {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, Mirrors, judge};
 use crate::{
     class::{Class, Remedy},
+    clock::Clock,
     config::{Job, Network},
     dialect::{Entry, Step},
     http::Http,
@@ -53,6 +54,7 @@ pub async fn dry_run(
     network: &Network,
     http: &Http,
     pace: &Pace,
+    clock: &Clock,
     stop: &CancellationToken,
     progress: impl FnMut(&DryReport),
 ) -> Result<(DryReport, Vec<Failure>), Failure> {
@@ -62,6 +64,7 @@ pub async fn dry_run(
         http,
         pace,
         mirrors: Mirrors::default(),
+        clock,
         stop,
         readers: Semaphore::new(1),
         report: DryReport::default(),
@@ -98,6 +101,7 @@ struct Dry<'a, P> {
     http: &'a Http,
     pace: &'a Pace,
     mirrors: Mirrors,
+    clock: &'a Clock,
     stop: &'a CancellationToken,
     readers: Semaphore,
     report: DryReport,
@@ -120,7 +124,7 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
                 return Err(Failure::new(Class::Loop, CIRCLE));
             }
             again = false;
-            let Some(out) = walk::outgoing(job, &task)? else {
+            let Some(out) = walk::outgoing(job, &task, self.clock.now())? else {
                 continue;
             };
             tokio::select! {
@@ -128,7 +132,9 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
                 () = host.turn() => {}
             }
             let page = match self.mirrors.page(self.http, site, &out).await {
-                Ok(reply) => walk::read(&self.readers, job, &task, reply).await,
+                Ok(reply) => walk::read(&self.readers, job, &task, reply)
+                    .await
+                    .and_then(|page| walk::believed(job, &task, page, None)),
                 Err(error) => Err(error.into()),
             };
             let throttle = &site.dialect.throttle;
@@ -166,7 +172,7 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
             open.extend(walk::continued(job, &task, &page)?);
             let paging = endpoint.paging(&task.params);
             match paging.step(&task.at, &page.shown, walk::limit(job, endpoint, &task)) {
-                Step::End => {}
+                Step::End | Step::Unless(_) => {}
                 Step::Wall => self.report.wall = true,
                 Step::Next(at) => {
                     let same = at.shown.is_some() && at.shown == task.at.shown;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{Active, Failure, Runner, judge, site_of};
 use crate::{
-    class::{Class, Remedy},
+    class::Class,
     clock::Millis,
     fetch::{Fetched, fetch},
     pace::{Connection, HoldReason, Host},
@@ -269,12 +269,16 @@ async fn perform(
     };
     let is_page = matches!(work, Work::Page(_));
     let (context, job) = (&runner.context, &active.job);
-    let asked = || drop(connection);
+    // Kept until a failure is judged: the next request must not slip in before the hold that this reply asks for.
+    let connection = Mutex::new(Some(connection));
+    let asked = || drop(connection.lock().map(|mut connection| connection.take()));
     let result = match work {
-        Work::Page(page) => match walk(context, job, lease, page, asked).await {
+        Work::Page(page) => match walk(context, job, active.earlier, lease, page, asked).await {
             Ok(walked) => {
                 if walked.asked {
                     host.ok();
+                } else {
+                    host.answered();
                 }
                 // Before the lanes are woken: a page beyond a limit must not be claimed.
                 if walked.listing {
@@ -296,7 +300,7 @@ async fn perform(
             Ok(Fetched::Cut) => runner.put_back(lease).await,
             Ok(fetched) => {
                 if fetched == Fetched::Asked {
-                    host.ok();
+                    host.served();
                 }
                 runner.check_limits(&active, false).await
             }
@@ -309,7 +313,7 @@ async fn perform(
             tries,
             is_page,
         };
-        failed(&runner, &host, &active, &task, failure).await;
+        failed(&runner, &host, &active, &task, failure, connection).await;
     }
 }
 
@@ -342,6 +346,7 @@ async fn failed(
     active: &Active,
     task: &TaskRef,
     failure: Failure,
+    connection: Mutex<Option<Connection>>,
 ) {
     let site = site_of(&active.job, host.key());
     let throttle = &site.dialect.throttle;
@@ -356,6 +361,7 @@ async fn failed(
     if let Some(hold) = host.held().filter(|_| throttle.by_account) {
         runner.hold_site(site, hold);
     }
+    drop(connection);
     let what = if task.is_page { "page" } else { "file" };
     match &verdict {
         Verdict::Again { wait, .. } => {
@@ -383,8 +389,7 @@ async fn failed(
         ),
         Verdict::JobWaits => {}
     }
-    let asked_to_wait = failure.slow_down || failure.retry_after.is_some();
-    if asked_to_wait || failure.class.remedy() == Remedy::Deferred {
+    if host.held().is_some() {
         // For `status` in other processes, and for the next one.
         runner.keep_hosts().await;
     }

@@ -23,7 +23,7 @@ pub use policy::{Failure, judge};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;
-pub use walks::{days_key, walks};
+pub use walks::{days_key, on_day, walks};
 
 use crate::{
     archive::Archive,
@@ -92,6 +92,8 @@ pub enum Ended {
     },
     /// Told to stop before the end.
     Stopped,
+    /// Forgotten meanwhile, as somebody asked.
+    Forgotten,
 }
 
 /// One job of a run.
@@ -107,6 +109,8 @@ pub struct Active {
     pub before: RunCounts,
     /// Days that are not walked because they are remembered.
     pub days_known: usize,
+    /// Entries that the walk before met.
+    pub earlier: Option<u64>,
     /// Items of its listing that this process has kept.
     listed: AtomicUsize,
     /// Set when the walk has come to a limit of the job: what it found is still fetched.
@@ -190,6 +194,7 @@ impl Runner {
                 run: begun.run,
                 before,
                 days_known: begun.days_known,
+                earlier: begun.earlier,
                 listed: AtomicUsize::new(0),
                 walked_enough: Mutex::default(),
                 ended: Mutex::default(),
@@ -369,10 +374,7 @@ impl Runner {
             tokio::task::spawn_blocking(move || Reader::open(&state?).ok()??.has_requests().ok())
                 .await;
         if asked.ok().flatten() == Some(true) {
-            self.context
-                .store
-                .write("do what was asked", take_requests)
-                .await?;
+            self.do_what_was_asked().await?;
             let jobs = self.claimable().0;
             let hosts = self
                 .context
@@ -387,6 +389,34 @@ impl Runner {
             self.wake_all();
         }
         Ok(())
+    }
+
+    /// Does what other processes have asked for, a part at a time: the work goes on meanwhile.
+    async fn do_what_was_asked(&self) -> Result<(), store::Error> {
+        loop {
+            let answered = self
+                .context
+                .store
+                .write("do what was asked", take_requests)
+                .await?;
+            if answered.retried.ready > 0 {
+                let tasks = answered.retried.ready;
+                tracing::info!(tasks, "Put failed tasks back, as asked");
+            }
+            for name in &answered.added {
+                tracing::info!(job.name = %name, "Keeping the job `{name}`, as asked; the next run takes it");
+            }
+            for job in &answered.forgotten {
+                // What is under way for it is dropped when it ends: its claims are gone.
+                if let Some(active) = self.jobs.get(job).filter(|active| !active.is_over()) {
+                    tracing::info!(job.name = %active.job.name, "Forgetting the job `{}`, as asked", active.job.name);
+                    active.end(Ended::Forgotten);
+                }
+            }
+            if !answered.more {
+                return Ok(());
+            }
+        }
     }
 
     /// Keeps what hosts asked for, so that it outlives this process and `status` can show it.
@@ -585,7 +615,7 @@ fn holds(state: &std::path::Path) -> BTreeMap<HostKey, (Option<Millis>, u32)> {
 }
 
 /// For any group: a closure here would look redundant, the method alone is tied to one lifetime.
-fn take_requests(group: &mut store::Group<'_>) -> Result<usize, store::Error> {
+fn take_requests(group: &mut store::Group<'_>) -> Result<store::Answered, store::Error> {
     group.take_requests()
 }
 

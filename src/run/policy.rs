@@ -30,6 +30,8 @@ pub struct Failure {
     pub url: Option<String>,
     /// Whether the reply, whatever its status, means that the host wants to be left alone for a while.
     pub slow_down: bool,
+    /// Whether no connection to the host came about.
+    pub unreached: bool,
 }
 
 impl Failure {
@@ -42,6 +44,7 @@ impl Failure {
             retry_after: None,
             url: None,
             slow_down: false,
+            unreached: false,
         }
     }
 }
@@ -67,6 +70,7 @@ impl From<http::Error> for Failure {
             retry_after: error.retry_after,
             url: None,
             slow_down,
+            unreached: error.unreached,
         }
     }
 }
@@ -80,22 +84,8 @@ pub fn judge(
     throttle: &Throttle,
     host: &Host,
 ) -> Verdict {
-    // Also where the reply says so in its body alone: without a wait it would be asked again at once.
-    let slow_down = failure.slow_down || failure.class.remedy() == Remedy::Deferred;
-    let held = match (failure.retry_after, slow_down) {
-        (Some(wait), _) => {
-            host.hold(wait, HoldReason::RetryAfter, failure.status);
-            true
-        }
-        (None, true) if throttle.waits.is_empty() => {
-            host.throttled(network.backoff, failure.status);
-            true
-        }
-        (None, true) => {
-            host.throttled_by(&throttle.waits, failure.status);
-            true
-        }
-        (None, false) => false,
+    let Some(held) = hold(failure, is_page, network, throttle, host) else {
+        return Verdict::Failed;
     };
     match failure.class.remedy() {
         // The host's hold is the wait; the try was not the task's fault.
@@ -121,4 +111,35 @@ pub fn judge(
             }
         }
     }
+}
+
+/// Makes the host wait where the failure says so; returns whether it waits, or `None` when it is not there at all.
+fn hold(
+    failure: &Failure,
+    is_page: bool,
+    network: &Network,
+    throttle: &Throttle,
+    host: &Host,
+) -> Option<bool> {
+    let in_words = failure.class.remedy() == Remedy::Deferred;
+    let (backoff, status) = (network.backoff, failure.status);
+    if failure.unreached {
+        return host.unreached(backoff).then_some(true);
+    }
+    if let Some(wait) = failure.retry_after {
+        host.hold(wait, HoldReason::RetryAfter, status);
+    } else if (failure.slow_down || in_words) && !throttle.waits.is_empty() {
+        host.throttled_by(&throttle.waits, status);
+    } else if failure.slow_down {
+        host.throttled(backoff, status);
+    } else if in_words {
+        // Such as a code in a reply with status 200.
+        host.throttled_in_words(backoff, status);
+    } else if status == Some(403) && !is_page {
+        return Some(host.refused(backoff));
+    } else {
+        host.answered();
+        return Some(false);
+    }
+    Some(true)
 }

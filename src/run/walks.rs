@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use crate::{
     archive::Digest,
     config::Job,
-    dialect::{Value, Values},
+    dialect::{Endpoint, Value, Values},
     store::{Day, Walks},
     walk,
 };
@@ -74,4 +74,23 @@ pub(super) fn walk_key(job: &Job, params: &Values) -> Digest {
         &job.files,
     );
     Digest::of(&serde_json::to_vec(&decides).expect("texts are plain JSON"))
+}
+
+/// Parameters of a single request: `today` and `yesterday` become days.
+///
+/// # Errors
+/// When one of them is a range, which takes a request for each day.
+pub fn on_day(endpoint: &Endpoint, params: &Values, today: Date) -> Result<Values, String> {
+    let mut params = params.clone();
+    for (name, dates) in endpoint.dates(&params) {
+        if dates.is_range() {
+            return Err(format!(
+                "`{name}`: one request is about one day; write a single one"
+            ));
+        }
+        if let Some(day) = dates.days(today)?.next() {
+            params.insert(name, Value::Text(day.to_string()));
+        }
+    }
+    Ok(params)
 }

@@ -36,7 +36,7 @@ fn job(job: &JobStatus) -> Value {
     });
     let [runs, pages, items, files, bytes] = job.life;
     json!({
-        "name": job.name, "site": job.site, "listing": job.listing, "added": false,
+        "name": job.name, "site": job.site, "listing": job.listing, "added": job.added,
         "state": job.state.word(), "reason": job.reason, "until": time(job.until), "message": job.message,
         "pages": { "done": c.pages_done, "waiting": c.pages_waiting, "failed": c.pages_failed },
         "items": {

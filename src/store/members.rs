@@ -7,7 +7,7 @@
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease};
+use super::{Error, Group, Lease, Reader};
 use crate::clock::rfc3339;
 
 /// How a page came to show an item.
@@ -168,4 +168,73 @@ fn append(group: &mut Group<'_>, line: &'static str, job: &str, item: Named<'_>,
     };
     group.log.append(&line);
     group.changes.records += 1;
+}
+
+/// Where the newest record of an item stands, and for which job it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Bytes before it in the record log.
+    pub place: u64,
+    /// The item's row: rows rise in the order in which items were first met.
+    pub item: i64,
+    /// The job's row, where jobs were asked for.
+    pub job: Option<i64>,
+}
+
+impl Reader {
+    /// Whether the database knows members: one that only an older larder wrote does not until the next run.
+    fn knows_members(&self) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'members')";
+        Ok(self.db.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// Every job by its row, with how many items have ever joined it.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn members(&self) -> Result<Vec<(i64, String, i64)>, Error> {
+        let count = if self.knows_members()? {
+            "SELECT count(*) FROM members WHERE job = jobs.id"
+        } else {
+            "SELECT 0"
+        };
+        let sql = format!("SELECT id, name, ({count}) FROM jobs ORDER BY id");
+        let mut select = self.db.prepare(&sql)?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The newest records in the order of their places; only of items that have ever joined one of `jobs`, if there are
+    /// any. With `by_job` an item comes once for each of its jobs, else once.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn placed(&self, jobs: &[i64], by_job: bool) -> Result<Vec<Placed>, Error> {
+        let known = self.knows_members()?;
+        let list: Vec<_> = jobs.iter().map(ToString::to_string).collect();
+        let from = match (jobs.is_empty(), by_job) {
+            (false, _) if !known => return Ok(Vec::new()),
+            (true, true) if known => {
+                "items i LEFT JOIN members m ON m.item = i.id WHERE".to_owned()
+            }
+            (true, _) => "items i LEFT JOIN (SELECT NULL AS job) m WHERE".to_owned(),
+            (false, _) => format!(
+                "members m JOIN items i ON i.id = m.item WHERE m.job IN ({}) AND",
+                list.join(", ")
+            ),
+        };
+        let job = if by_job { "m.job" } else { "NULL" };
+        let sql = format!(
+            "SELECT DISTINCT i.place, i.id, {job} FROM {from} i.place IS NOT NULL ORDER BY 1, 3"
+        );
+        let mut select = self.db.prepare(&sql)?;
+        let rows = select.query_map([], |row| {
+            Ok(Placed {
+                place: row.get::<_, i64>(0)?.unsigned_abs(),
+                item: row.get(1)?,
+                job: row.get(2)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
 }

@@ -3,6 +3,7 @@
 //! All SQL is in this room. One thread owns the write connection (`writer`); other connections only read. Every
 //! public act is one transaction, durable when it returns: bytes first, then records, then rows.
 
+mod added;
 mod catalog;
 mod counts;
 mod days;
@@ -17,14 +18,16 @@ mod schema;
 mod wanted;
 mod writer;
 
+pub use added::{Added, Forgotten};
 pub use counts::RunCounts;
 pub use files::FileStored;
+pub use members::Placed;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome, Seen};
 pub use queue::{
     Claim, Claimed, Day, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key,
 };
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
-pub use requests::{Retried, retry};
+pub use requests::{Answered, Request, Retried, ask};
 pub use runs::{Begun, JobSpec, Walks};
 pub use writer::{Group, Store};
 

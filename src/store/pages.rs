@@ -1,12 +1,12 @@
 //! A page's end: its items, what they need, the next page and the page itself, in one act.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::{Day, Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
 use crate::{
     archive::Digest,
     class::Class,
-    dialect::{Item, Step},
+    dialect::{Item, Position, Step},
     text::one_line,
 };
 
@@ -103,6 +103,7 @@ impl Group<'_> {
         }
         self.refused = refused;
         let (mut shown, mut new) = (0, 0);
+        let known = self.changes.items;
         for seen in items {
             let sight = catalog::Sight {
                 site: &site,
@@ -136,6 +137,23 @@ impl Group<'_> {
                 .prepare_cached("UPDATE runs SET total = ? WHERE id = ?")?
                 .execute((total, lease.run))?;
         }
+        // The first round tells what the archive did not know, the next ones what this walk had not met.
+        let unmet = if task.at.round == 0 {
+            self.changes.items > known
+        } else {
+            new > 0
+        };
+        let news = task.at.news || unmet;
+        let step = match step {
+            Step::Unless(begin) if news => Step::Next(begin),
+            Step::Unless(_) => Step::End,
+            Step::Next(at) if at.round == task.at.round => Step::Next(Position { news, ..at }),
+            step => step,
+        };
+        if task.depth == 0 && task.day.is_none() && step == Step::End {
+            let showed = filtered + u64::try_from(shown + bad.len()).unwrap_or(u64::MAX);
+            self.keep_total(lease.run, task.at.met.saturating_add(showed))?;
+        }
         let day = task.day.zip(days).map(|(day, walk)| {
             // An entry that no filter could read is tried again by the next walk: there must be one.
             let settled = day.settled && bad.is_empty();
@@ -156,7 +174,7 @@ impl Group<'_> {
             self.note_wall(&lease, &task)?;
         }
         let outcome = match step {
-            Step::End | Step::Wall => PageOutcome::Stored {
+            Step::End | Step::Unless(_) | Step::Wall => PageOutcome::Stored {
                 more: more || day.is_some() && self.walks_on(&lease, &host)?,
             },
             Step::Stuck(why) => PageOutcome::Failed(Class::Listing, why),
@@ -172,8 +190,9 @@ impl Group<'_> {
                 };
                 // New entries at the top push known ones onto later pages: as many stale pages as that are no circle.
                 let same = at.shown.is_some() && at.shown == task.at.shown;
-                let circle =
-                    at.stale >= MOST_STALE && (same || u64::from(at.stale) * 2 > at.number);
+                // And in a later round all is known, which is what it is for.
+                let circle = at.stale >= MOST_STALE
+                    && (same || at.round == 0 && u64::from(at.stale) * 2 > at.number);
                 let next = PageTask {
                     at,
                     day: day.map(|(day, _)| day),
@@ -224,19 +243,13 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Entries of a job's listing as the site said last, in this run or the one before.
-    ///
-    /// # Errors
-    /// When SQLite refuses.
-    pub fn last_total(&self, job: i64) -> Result<Option<u64>, Error> {
-        let sql =
-            "SELECT total FROM runs WHERE job = ? AND total IS NOT NULL ORDER BY id DESC LIMIT 1";
-        let total: Option<i64> = self
-            .db
-            .prepare_cached(sql)?
-            .query_row([job], |row| row.get(0))
-            .optional()?;
-        Ok(total.and_then(|total| total.try_into().ok()))
+    /// Keeps how many entries a whole walk has met, for the next one to compare with; where the site says, it knows better.
+    fn keep_total(&mut self, run: i64, met: u64) -> Result<(), Error> {
+        let met = i64::try_from(met).unwrap_or(i64::MAX);
+        self.db
+            .prepare_cached("UPDATE runs SET total = coalesce(total, ?1) WHERE id = ?2")?
+            .execute((met, run))?;
+        Ok(())
     }
 
     /// Keeps an entry that no filter could read, with what the site sent.

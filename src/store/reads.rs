@@ -14,7 +14,7 @@ use crate::{archive::Digest, class::Class, clock::Millis};
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
-    db: Connection,
+    pub(super) db: Connection,
     /// The schema that the last writer knew.
     schema: u32,
 }
@@ -41,6 +41,8 @@ pub struct JobRow {
     pub site: String,
     /// Its listing.
     pub listing: String,
+    /// Its parameters as canonical JSON.
+    pub params: String,
     /// Why it waits for a person.
     pub paused: Option<String>,
     /// What the site said then.
@@ -152,6 +154,10 @@ impl Reader {
         Ok(opened.map(|(db, schema)| Self { db, schema }))
     }
 
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
+    }
+
     /// The archive in numbers.
     ///
     /// # Errors
@@ -175,9 +181,9 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn jobs(&self) -> Result<Vec<JobRow>, Error> {
-        let mut select = self
-            .db
-            .prepare("SELECT id, name, site, listing, paused, message FROM jobs ORDER BY name")?;
+        let mut select = self.db.prepare(
+            "SELECT id, name, site, listing, paused, message, params FROM jobs ORDER BY name",
+        )?;
         let rows = select.query_map([], |row| {
             let job = JobRow {
                 name: row.get(1)?,
@@ -185,6 +191,7 @@ impl Reader {
                 listing: row.get(3)?,
                 paused: row.get(4)?,
                 message: row.get(5)?,
+                params: row.get(6)?,
                 last: None,
                 due: None,
                 failures: 0,
@@ -203,7 +210,7 @@ impl Reader {
         // Uses runs_of_job; a job has a run a night, so the sums are short.
         let sql = format!(
             "SELECT started, ended, result, total, {}, {} FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1",
-            if self.schema < 4 { "NULL" } else { "wall" },
+            if self.schema < 5 { "NULL" } else { "wall" },
             RunCounts::COLUMNS
         );
         job.last = self
@@ -251,7 +258,7 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn hosts(&self) -> Result<Vec<HostRow>, Error> {
-        let streak = if self.schema < 4 { "0" } else { "streak" };
+        let streak = if self.schema < 5 { "0" } else { "streak" };
         let sql = format!(
             "SELECT host, until, reason, requests, throttled, {streak} FROM hosts ORDER BY host"
         );

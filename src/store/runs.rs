@@ -53,6 +53,8 @@ pub struct Begun {
     pub hosts: Vec<String>,
     /// Days that are not walked because they are remembered.
     pub days_known: usize,
+    /// Entries that the last walk met, if it was the same one and came to its end.
+    pub earlier: Option<u64>,
 }
 
 /// Runs that may stop at the same page of a listing before the next one walks from the top again: what is new there
@@ -119,8 +121,23 @@ impl Group<'_> {
             run,
             hosts,
             days_known,
+            earlier: self.earlier(job, run, &spec.walk)?,
         };
         Ok((begun, counts))
+    }
+
+    /// Entries that the walk before `run` met. Of one that did not come to its end nothing is known, so that a listing that
+    /// has really shrunk is believed in the end.
+    fn earlier(&self, job: i64, run: i64, walk: &str) -> Result<Option<u64>, Error> {
+        // Uses runs_of_job.
+        let sql = "SELECT CASE WHEN result = 'done' AND walk = ?3 THEN total END
+                   FROM runs WHERE job = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1";
+        let total: Option<Option<i64>> = self
+            .db
+            .prepare_cached(sql)?
+            .query_row((job, run, walk), |row| row.get(0))
+            .optional()?;
+        Ok(total.flatten().and_then(|total| total.try_into().ok()))
     }
 
     /// The job's row: the one of its name, or that of a vanished job that walks the same.

@@ -21,5 +21,6 @@ mod site;
 mod snapshots;
 mod tour;
 mod under_way;
+mod view;
 mod walking;
 mod world;

@@ -352,7 +352,7 @@ fn comments_notes_and_pools_become_items_of_their_own() {
 }
 
 #[test]
-fn entries_of_the_wrong_type_fail_alone() {
+fn fault_85_entries_of_the_wrong_type_fail_alone() {
     let world = World::new(Booru::builder().posts(20));
     let all = world.booru.ids();
     let mut page = client::get(&world.booru, "/post.json?limit=10&tags=seed").json();
@@ -398,7 +398,7 @@ fn what_where_refuses_keeps_neither_record_nor_file() {
 }
 
 #[test]
-fn limits_pause_a_job_and_the_next_run_goes_on() {
+fn fault_78_limits_pause_a_job_and_the_next_run_goes_on() {
     for limit in ["max_pages = 2", "max_items = 15"] {
         let mut world = World::new(Booru::builder().posts(60));
         world.job("seed", limit);

@@ -3,7 +3,7 @@
 use super::{
     super::{
         endpoint::EndpointKind,
-        paging::{By, Paging},
+        paging::{By, MOST_ROUNDS, Paging},
     },
     Reading,
 };
@@ -54,6 +54,12 @@ impl Reading<'_> {
             let value = table.get(key).and_then(|n: Node<'_>| n.int_at_least(1));
             value.and_then(|n| u32::try_from(n).ok())
         };
+        let flag = |key| {
+            table
+                .get(key)
+                .and_then(|n: Node<'_>| n.bool())
+                .unwrap_or(false)
+        };
         let paging = Paging {
             by: by.unwrap_or(By::Once),
             first: table
@@ -70,7 +76,9 @@ impl Reading<'_> {
                 }
                 word == Some("short")
             }),
-            repeats: table.get("repeats").and_then(|n| n.bool()).unwrap_or(false),
+            repeats: flag("repeats"),
+            hidden: flag("hidden"),
+            rounds: count("rounds").unwrap_or(MOST_ROUNDS),
             when: table.get("when").and_then(|n| self.filter(&n)),
         };
         if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {

@@ -1,17 +1,10 @@
--- What look-ups need: which pages an item is not whole without, and what was said of it when they were last asked.
+-- Jobs that `larder add` keeps. Unlike the rest of the database they are nowhere else.
 
--- page: without it the item that it completes is not whole
-ALTER TABLE tasks ADD COLUMN needed INTEGER NOT NULL DEFAULT 0;
--- why the walk saw less than the listing holds: the site shows no more
-ALTER TABLE runs ADD COLUMN wall TEXT;
--- throttling replies in a row
-ALTER TABLE hosts ADD COLUMN streak INTEGER NOT NULL DEFAULT 0;
-
--- Digests of what listings said of an item that look-ups complete. While a listing says the same of a whole item, it is
--- not looked up again.
-CREATE TABLE said (
-  item     INTEGER NOT NULL REFERENCES items(id),
-  endpoint TEXT NOT NULL,
-  digest   BLOB NOT NULL,
-  PRIMARY KEY (item, endpoint)
+CREATE TABLE added (
+  name       TEXT PRIMARY KEY,
+  definition TEXT NOT NULL,            -- the keys of a job file, as TOML
+  addresses  TEXT NOT NULL,            -- JSON list of what each web address stood for, to know it again
+  at         INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+ALTER TABLE requests ADD COLUMN payload TEXT;  -- of `add`: the row above, as JSON

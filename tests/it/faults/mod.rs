@@ -4,6 +4,8 @@
 //! was asked again and how, and how the failure is called where there is one.
 
 mod bodies;
+mod control;
+mod listings;
 mod table;
 
 use std::collections::BTreeMap;

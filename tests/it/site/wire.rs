@@ -94,17 +94,21 @@ impl Answer {
 
 /// Accepts connections until the runtime that runs this is dropped.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
+    for connection in 0.. {
+        let Ok((stream, _)) = listener.accept().await else {
+            return;
+        };
         let shared = Arc::clone(&shared);
         // Errors here are the client's leaving, which is none of the site's business.
-        tokio::spawn(async move { converse(stream, &shared).await.ok() });
+        tokio::spawn(async move { converse(stream, connection, &shared).await.ok() });
     }
 }
 
-async fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, connection: u64, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
-    while let Some(request) = read(&mut stream, &mut buffer).await? {
+    while let Some(mut request) = read(&mut stream, &mut buffer).await? {
+        request.connection = connection;
         let close = request
             .header("connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("close"));
@@ -260,6 +264,7 @@ fn parse(head: &str) -> Request {
             .collect(),
         form: Vec::new(),
         status: 0,
+        connection: 0,
         sent: 0,
         fault: None,
     }
