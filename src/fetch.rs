@@ -43,14 +43,14 @@ pub async fn fetch(
 ) -> Result<Fetched, Failure> {
     let mut held = task.held;
     let mut begun = None;
-    if let (Some(md5), None) = (&task.md5, held) {
-        let (mine, waited) = context.under_way.begin(md5).await;
+    if let (Some(named), None) = (&task.named, held) {
+        let (mine, waited) = context.under_way.begin(named).await;
         begun = Some(mine);
         if waited || context.several_jobs {
-            let md5 = md5.clone();
+            let named = named.clone();
             let look = context
                 .store
-                .write("look for an object", move |group| group.held(&md5))
+                .write("look for an object", move |group| group.held(&named))
                 .await;
             held = look.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
         }
@@ -67,7 +67,7 @@ pub async fn fetch(
                 digest,
                 bytes: 0,
                 media: None,
-                md5: task.md5,
+                named: task.named,
                 etag: None,
                 modified: None,
                 downloaded: 0,
@@ -119,7 +119,7 @@ async fn download(
     tracing::debug!(job.name = %job.name, "GET {}", redact(&out.url));
     out.proxy.clone_from(&site.proxy);
     // An address may change while its bytes stay: the hash names them better.
-    let bytes = task.md5.as_deref().unwrap_or(&task.url);
+    let bytes = task.named.as_deref().unwrap_or(&task.url);
     let transfer = Transfer {
         context,
         host,
@@ -142,7 +142,7 @@ async fn download(
         digest: put.digest,
         bytes: put.bytes,
         media: put.media,
-        md5: put.md5,
+        named: task.named,
         etag,
         modified,
         downloaded: bytes,
@@ -161,11 +161,13 @@ fn promised(task: &FileTask) -> Wanted {
             .into_iter()
             .find(|f| f.role == task.role && f.index == task.index)
     });
-    let file = file.filter(|file| file.md5 == task.md5);
+    let file = file.filter(|file| file.named().map(hex::encode) == task.named);
+    // By its length: what names the bytes is checked, whatever has become of the draft.
+    let named = |digits| task.named.clone().filter(|hash| hash.len() == digits);
     Wanted {
-        md5: task.md5.clone(),
-        sha1: file.as_ref().and_then(|file| file.sha1.clone()),
-        sha256: file.as_ref().and_then(|file| file.sha256.clone()),
+        md5: named(32),
+        sha1: named(40).or_else(|| file.as_ref()?.sha1.clone()),
+        sha256: named(64).or_else(|| file.as_ref()?.sha256.clone()),
         bytes: file.as_ref().and_then(|file| file.bytes),
         content_type: None,
         promise: Promise::of(

@@ -329,6 +329,9 @@ fn page(
     let page = endpoint.read(&reply.body, asked);
     page.map_err(|error| Failure {
         status: Some(reply.status),
+        retry_after: error.wait.or(reply.retry_after),
+        // Whatever the status: a host that throttles wants to be left alone.
+        slow_down: error.class == Class::RateLimited,
         ..Failure::new(error.class, error.message)
     })
 }
@@ -458,13 +461,20 @@ pub fn classify(
         (None, 403) => wall(&reply.body).map_or(Class::Blocked, |(class, _)| class),
         (_, status) => http::of_status(status),
     };
-    let words = reported.map_or_else(String::new, |error| format!(": {}", error.message));
-    let slow_down = matches!(reply.status, 429 | 503 | 509 | 529);
-    Err(failure(
+    let words = reported
+        .as_ref()
+        .map_or_else(String::new, |error| format!(": {}", error.message));
+    let slow_down = class == Class::RateLimited || matches!(reply.status, 503 | 509 | 529);
+    let failure = failure(
         class,
         format!("the site answered {}{words}", reply.status),
         slow_down,
-    ))
+    );
+    let wait = reported.and_then(|error| error.wait);
+    Err(Failure {
+        retry_after: wait.or(failure.retry_after),
+        ..failure
+    })
 }
 
 fn is_html(reply: &Reply) -> bool {

@@ -60,12 +60,8 @@ impl Lock {
     pub fn take(state: &Path, root: &Path, kind: &str, clock: &Clock) -> Result<Self, Error> {
         fs::create_dir_all(state).map_err(Error::io("make", state))?;
         let path = lock_path(state);
-        let open = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
+        super::keep_private(&path)?;
+        let open = fs::OpenOptions::new().read(true).write(true).open(&path);
         let mut file = open.map_err(Error::io("open", &path))?;
         let mut tries = 0;
         loop {

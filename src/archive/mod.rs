@@ -251,6 +251,22 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.sync_all().map_err(Error::io("sync", path))
 }
 
+/// Makes sure that a file of the state folder is there and that nobody but its owner reads it: it may hold addresses that
+/// are nobody else's business. What SQLite puts beside the database gets the same mode.
+pub(crate) fn keep_private(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let file = options.open(path).map_err(Error::io("open", path))?;
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        let private = fs::Permissions::from_mode(0o600);
+        file.set_permissions(private)
+            .map_err(Error::io("change the mode of", path))?;
+    }
+    Ok(())
+}
+
 /// Makes the entries of a folder durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
     let folder = fs::File::open(path).map_err(Error::io("open", path))?;

@@ -16,8 +16,8 @@ use self::{
 use super::{
     Usage,
     ask::answer,
-    check, clock, exit, load, load_and, print, reader,
-    run::{self, announce, eprint, refuse_unset, runtime, work},
+    check, clock, eprint, exit, load, load_and, print, reader,
+    run::{self, announce, refuse_unset, runtime, work},
 };
 use crate::{
     archive::{self, Lock},
@@ -89,8 +89,13 @@ impl Add {
         let wrong = !bad.is_empty();
         if wrong && !quiet && inputs.len() > 1 {
             let (n, of) = (bad.len(), inputs.len());
+            let left = if n == of {
+                "nothing was added"
+            } else {
+                "the rest is added"
+            };
             eprint(&format!(
-                "larder: {n} of {of} addresses were not recognised and are left out"
+                "larder: {n} of {of} addresses were not recognised; {left}"
             ));
         }
         if !quiet {
@@ -107,6 +112,11 @@ impl Add {
         } else {
             code
         })
+    }
+
+    /// Where jobs become files, if they do.
+    fn folder(&self, config: &Config) -> Option<PathBuf> {
+        self.save.then(|| save::folder(config))
     }
 
     /// Keeps the jobs and runs them, or asks the larder at work to.
@@ -138,7 +148,8 @@ impl Add {
                     "It keeps what was added, and the next run takes"
                 };
                 if !quiet {
-                    print(plan::added(new, self.save))?;
+                    let folder = self.folder(&config);
+                    print(plan::added(new, folder.as_deref()))?;
                     let it = if new.len() == 1 { "it" } else { "them" };
                     print(format_args!("larder {holder} is at work. {what} {it}.\n"))?;
                 }
@@ -166,7 +177,8 @@ impl Add {
             answer(&session, requests(new)).await?;
         }
         if !quiet {
-            print(plan::added(new, self.save))?;
+            let folder = self.folder(config);
+            print(plan::added(new, folder.as_deref()))?;
             if let Some(note) = check::schedule_note(jobs) {
                 print(format_args!("note: {note}\n"))?;
             }

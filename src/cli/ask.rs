@@ -39,11 +39,12 @@ pub(super) fn ask(config: &Config, kind: &str, requests: Vec<Request>) -> anyhow
     })
 }
 
-/// Does what is asked in a session of this process.
+/// Does what is asked in a session of this process, after what an earlier larder was asked and did not come to.
 pub(super) async fn answer(
     session: &Session,
     requests: Vec<Request>,
 ) -> Result<Answered, store::Error> {
+    while session.store.take_requests().await?.more {}
     let mut sum = Answered::default();
     for request in requests {
         loop {

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{
     call::site,
-    clock, exit, load, print, print_json,
-    run::{eprint, refuse_unset_of, runtime},
+    clock, eprint, exit, load, print, print_json,
+    run::{refuse_unset_of, runtime},
 };
 use crate::{
     by_hand::ByHand,

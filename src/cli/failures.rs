@@ -13,7 +13,7 @@ use crate::{
     clock::rfc3339,
     http::redact,
     store::{Failure, FailureFilter, Request, Retried},
-    text::{count, duration, one_line},
+    text::{count, duration, one_line, shown},
 };
 
 #[derive(Debug, clap::Args)]
@@ -63,9 +63,9 @@ impl Failures {
         let mut each = |failure: Failure| -> anyhow::Result<()> {
             if self.json {
                 out.write_all(if number == 0 { b"[\n  " } else { b",\n  " })?;
-                serde_json::to_writer(&mut out, &as_json(&failure))?;
+                out.write_all(crate::text::json(&as_json(&failure).to_string()).as_bytes())?;
             } else {
-                out.write_all(as_text(&failure, now).as_bytes())?;
+                out.write_all(shown(&as_text(&failure, now)).as_bytes())?;
             }
             number += 1;
             Ok(())
@@ -90,14 +90,14 @@ impl Failures {
 }
 
 /// An address without what may be secret in it.
-fn shown(url: &str) -> String {
+fn address(url: &str) -> String {
     url.parse()
         .map_or_else(|_| one_line(url), |url| redact(&url))
 }
 
 fn as_json(failure: &Failure) -> serde_json::Value {
     json!({
-        "job": failure.job, "site": failure.site, "item": failure.item, "url": failure.url.as_deref().map(shown), "class": failure.class,
+        "job": failure.job, "site": failure.site, "item": failure.item, "url": failure.url.as_deref().map(address), "class": failure.class,
         "tries": failure.tries, "message": failure.message, "first_at": failure.first_at.map(rfc3339),
         "last_at": failure.last_at.map(rfc3339), "next_at": failure.next_at.map(rfc3339),
     })
@@ -127,7 +127,7 @@ fn as_text(failure: &Failure, now: i64) -> String {
         failure.class
     );
     text += &format!("  {}\n", one_line(&failure.message));
-    let url = failure.url.as_deref().map(shown);
+    let url = failure.url.as_deref().map(address);
     if let Some(url) = url.filter(|url| !failure.message.contains(url)) {
         text += &format!("  {url}\n");
     }

@@ -32,7 +32,7 @@ use crate::{
     clock::Clock,
     config::{self, Config, Diagnostic, Job, KeptJob},
     session, store,
-    text::one_line,
+    text::{json, shown},
     view as views,
 };
 
@@ -169,6 +169,8 @@ struct Unknown(String);
 
 /// Runs one command and returns its exit code.
 pub fn main() -> u8 {
+    log::catch_panics();
+    keep_memory_private();
     let cli = Cli::parse();
     log::start(cli.verbose, cli.quiet, cli.log_format == LogFormat::Json);
     match dispatch(cli) {
@@ -182,10 +184,17 @@ pub fn main() -> u8 {
             } else {
                 "larder: "
             };
-            let _ = writeln!(io::stderr(), "{prefix}{}", words(&error));
+            eprint(&format!("{prefix}{}", words(&error)));
             code_of(&error)
         }
     }
+}
+
+/// Keeps the memory, which holds secrets, out of core dumps and away from other processes of the same user. Where the system
+/// does not know how, larder works all the same.
+fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<u8> {
@@ -345,31 +354,23 @@ fn reader(config: &Config) -> anyhow::Result<Option<crate::store::Reader>> {
     crate::store::Reader::open(&config.archive.state).context("read the database")
 }
 
+/// Prints text that may hold what a site said: nothing in it acts on the terminal.
 fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
-    write!(io::stdout().lock(), "{text}")?;
+    let text = text.to_string();
+    write!(io::stdout().lock(), "{}", shown(&text))?;
     Ok(())
+}
+
+/// The same for errors.
+fn eprint(line: &str) {
+    // A closed standard error is nobody's concern.
+    let _ = writeln!(io::stderr(), "{}", shown(line));
 }
 
 fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| anyhow!(e))?;
-    print(format_args!("{}\n", safe(&text)))
-}
-
-/// JSON that is laid out, for a terminal.
-fn safe(text: &str) -> String {
-    // JSON leaves C1 controls and bidirectional marks as they are; a terminal must not act on them.
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '\n' || c.is_ascii_graphic() || one_line(c.encode_utf8(&mut [0; 4])).starts_with(c)
-        {
-            safe.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                safe += &format!("\\u{unit:04x}");
-            }
-        }
-    }
-    safe
+    writeln!(io::stdout().lock(), "{}", json(&text))?;
+    Ok(())
 }
 
 fn clock() -> Clock {

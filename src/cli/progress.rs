@@ -21,6 +21,8 @@ use crate::{
 const DRAW: Duration = Duration::from_millis(250);
 /// How often a line is logged.
 const LOG: Duration = Duration::from_secs(5);
+/// Jobs that are shown at once: of a thousand, nobody reads each line.
+const MOST_SHOWN: usize = 10;
 /// Rates are of this last while.
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -32,15 +34,23 @@ pub(super) async fn report(runner: Arc<Runner>) {
     let mut jobs: BTreeMap<i64, Shown> = BTreeMap::new();
     loop {
         tick.tick().await;
+        let mut open = 0;
         for (id, active) in &runner.jobs {
-            let shown = jobs
-                .entry(*id)
-                .or_insert_with(|| Shown::new(active, on_terminal));
-            if active.ended().is_none() {
-                shown.update(&runner, active, on_terminal);
-            } else {
-                shown.bar.finish_and_clear();
+            if active.ended().is_some() {
+                if let Some(shown) = jobs.remove(id) {
+                    shown.bar.finish_and_clear();
+                }
+                continue;
             }
+            open += 1;
+            if open <= MOST_SHOWN {
+                jobs.entry(*id)
+                    .or_insert_with(|| Shown::new(active, on_terminal))
+                    .update(&runner, active, on_terminal);
+            }
+        }
+        if open > MOST_SHOWN && !on_terminal {
+            tracing::info!("{} more jobs are under way", open - MOST_SHOWN);
         }
     }
 }

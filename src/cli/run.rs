@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigErrors, Usage, check, clock, exit, job, load, print, progress};
+use super::{ConfigErrors, Usage, check, clock, eprint, exit, job, load, print, progress};
 use crate::{
     class::advice_on,
     config::{Config, Diagnostics, Job, Site},
@@ -388,12 +388,6 @@ fn not_walked(config: &Config, walks: Walks) -> anyhow::Result<Vec<PageTask>> {
     Ok(firsts)
 }
 
-pub(super) fn eprint(line: &str) {
-    use std::io::Write;
-    // A closed standard error is nobody's concern.
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
 fn dry_text(name: &str, report: &DryReport) -> String {
     let number = |n: u64| count(i64::try_from(n).unwrap_or(i64::MAX));
     let things =
@@ -420,6 +414,10 @@ fn dry_text(name: &str, report: &DryReport) -> String {
     }
     if report.wall {
         text += "  the site shows no more of this listing, though there is more\n";
+    }
+    if let Some(why) = &report.unreadable_why {
+        let n = number(report.unreadable);
+        text += &format!("  {n} unreadable, the first because: {}\n", one_line(why));
     }
     text
 }

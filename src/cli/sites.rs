@@ -110,6 +110,10 @@ fn describe(text: &mut String, name: &str, dialect: &Dialect) {
             for (name, param) in &endpoint.params {
                 entry(text, 4, name, &parameter(param));
             }
+            let addresses: Vec<_> = endpoint.addresses().collect();
+            if !addresses.is_empty() {
+                entry(text, 4, "address", &addresses.join(" "));
+            }
             for (name, words) in [("with", &endpoint.follows), ("files", &endpoint.roles)] {
                 if !words.is_empty() {
                     entry(text, 4, name, &words.join(", "));

@@ -108,7 +108,7 @@ impl Jobs {
         let files = words(files, "role of files", |listing| &listing.roles);
         let filter = table
             .get("where")
-            .and_then(|node| node.parsed(Predicate::compile));
+            .and_then(|node| node.parsed_inside(Predicate::compile));
         let schedule = schedule(&table);
         let window = table.get("window").and_then(|node| node.parsed(window));
         let full_every = table

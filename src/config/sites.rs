@@ -200,7 +200,7 @@ fn read(
 fn named<'c>(catalog: &'c Catalog, node: &Node<'_>) -> Option<&'c Arc<Dialect>> {
     let word = node.text()?;
     let dialect = catalog.get(word);
-    if dialect.is_none() {
+    if dialect.is_none() && !catalog.was_refused(word) {
         node.unknown("dialect", word, catalog.names());
     }
     dialect

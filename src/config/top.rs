@@ -26,7 +26,7 @@ const HELP: &str = "; name another file with `-c`, or write it, such as:
     listing = \"posts\"
     params = { tags = \"landscape rating:s\" }
 
-`larder demo` needs none.
+The first line is enough for `larder add URL`. `larder demo` needs none.
 ";
 
 /// Reads `path` and everything it includes; see [`Config::load`].

@@ -12,7 +12,7 @@ use super::{
     filter::Filter,
     json,
     paging::Cursor,
-    params::{Param, ParamKind, Value, Values},
+    params::{Param, ParamKind, Value, Values, complete},
     prelude::Globals,
     reply::{ReplyError, error_of},
     request::{Request, Template, Variables, val_of},
@@ -41,6 +41,14 @@ pub struct Session {
 }
 
 impl Action {
+    /// All parameters: `given`, and the defaults of those left out.
+    ///
+    /// # Errors
+    /// The first that is missing.
+    pub fn complete(&self, given: &Values) -> Result<Values, String> {
+        complete(&self.params, given)
+    }
+
     /// The request with `values`, and with `secrets` of the session; headers that hold one of those are named besides.
     ///
     /// # Errors
@@ -73,11 +81,10 @@ impl Action {
 
     /// Variables of the session that it needs.
     pub fn needs(&self, session: &Session) -> Vec<String> {
-        let mut names = self.ask.variables();
-        names.retain(|name| session.secrets.contains_key(name));
-        names.sort_unstable();
-        names.dedup();
+        let names = self.ask.variables().into_iter();
         names
+            .filter(|name| session.secrets.contains_key(name))
+            .collect()
     }
 
     /// What the site says against it, if it says anything.

@@ -1,5 +1,7 @@
 //! How an endpoint asks: its address, headers and body, filled with variables.
 
+use std::collections::BTreeSet;
+
 use iri_string::{spec::UriSpec, template::UriTemplateStr};
 use jaq_json::Val;
 use serde_json::{Map, Value};
@@ -145,9 +147,9 @@ pub(super) const FILE: &str = "\0file:";
 
 impl Ask {
     /// Every variable it asks for.
-    pub(super) fn variables(&self) -> Vec<String> {
+    pub(super) fn variables(&self) -> BTreeSet<String> {
         let fields = self.fields.iter().flat_map(|fields| &fields.list);
-        let mut names = self.template.variables();
+        let mut names = self.template.variables().clone();
         names.extend(self.headers.iter().flat_map(|(_, line)| line.variables()));
         names.extend(fields.filter_map(|(_, fill)| match fill {
             Fill::Variable(name) => Some(name.clone()),

@@ -1,6 +1,9 @@
 //! Every dialect known: those built in, and the user's own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::definition::{Dialect, Preset, read_dialect};
 use crate::config::reader::{Diagnostics, Source, Table};
@@ -9,6 +12,7 @@ use crate::config::reader::{Diagnostics, Source, Table};
 #[derive(Debug, Clone)]
 pub struct Catalog {
     dialects: BTreeMap<String, Arc<Dialect>>,
+    refused: BTreeSet<String>,
 }
 
 /// The dialects built in, as (path for messages, text).
@@ -33,6 +37,7 @@ impl Catalog {
     pub fn built_in() -> Self {
         let mut catalog = Self {
             dialects: BTreeMap::new(),
+            refused: BTreeSet::new(),
         };
         let diagnostics = Diagnostics::default();
         for (path, text) in BUILT_IN {
@@ -55,10 +60,18 @@ impl Catalog {
     fn read(&mut self, source: &Source, diagnostics: &Diagnostics, trusted: bool) {
         let before = diagnostics.len();
         let dialect = Table::parse(source, diagnostics, |table| read_dialect(table, trusted));
-        if let Some(dialect) = dialect.filter(|_| diagnostics.len() == before) {
+        let Some(dialect) = dialect else { return };
+        if diagnostics.len() == before {
             self.dialects
                 .insert(dialect.name.clone(), Arc::new(dialect));
+        } else {
+            self.refused.insert(dialect.name);
         }
+    }
+
+    /// Whether a dialect called `name` was added and is wrong, which has been complained about.
+    pub fn was_refused(&self, name: &str) -> bool {
+        self.refused.contains(name)
     }
 
     /// The dialect called `name`.

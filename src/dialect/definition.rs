@@ -148,7 +148,7 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         }
     }
     let prelude = match table.get("defs") {
-        Some(node) => node.parsed(|text| Prelude::new(text, trusted)),
+        Some(node) => node.parsed_inside(|text| Prelude::new(text, trusted)),
         None => Prelude::new("", trusted).ok(),
     };
     let headers = ask::headers(table.get("headers").as_ref());
@@ -254,27 +254,49 @@ impl Dialect {
 
 /// Every `with` must lead to an endpoint of the same dialect.
 fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>) {
-    for endpoint in endpoints.values() {
-        for (name, with) in &endpoint.with {
+    let tables = ["listing", "lookup"]
+        .into_iter()
+        .filter_map(|key| table.get(key)?.table());
+    let known = || endpoints.values().flat_map(|endpoint| endpoint.with.keys());
+    for (name, node) in tables.flat_map(|table| table.entries()) {
+        let Some(endpoint) = endpoints.get(name) else {
+            continue;
+        };
+        // Shared ones are named in a list, and complained about there.
+        let places = node.table().and_then(|table| table.get("with"));
+        let places = places
+            .as_ref()
+            .map_or(Vec::new(), |node| match node.is_list() {
+                true => node
+                    .list()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|n| Some((n.text()?.to_owned(), n)))
+                    .collect(),
+                false => node
+                    .table()
+                    .map_or(Vec::new(), |t| t.entries())
+                    .into_iter()
+                    .map(|(name, n)| (name.to_owned(), n))
+                    .collect(),
+            });
+        for (name, node) in &places {
+            let Some(with) = endpoint.with.get(name) else {
+                continue;
+            };
             if with.dialect.is_none() && !endpoints.contains_key(&with.endpoint) {
-                let hint = crate::config::reader::suggest(
+                node.unknown(
+                    "endpoint",
                     &with.endpoint,
                     endpoints.keys().map(String::as_str),
                 );
-                table.error(format!(
-                    "`with.{name}` of `{}` leads to an unknown endpoint `{}`{hint}",
-                    endpoint.name, with.endpoint
-                ));
             }
-            let known = || endpoints.values().flat_map(|endpoint| endpoint.with.keys());
-            for then in &with.then {
-                if !known().any(|name| name == then) {
-                    let hint = crate::config::reader::suggest(then, known().map(String::as_str));
-                    table.error(format!(
-                        "`with.{name}` of `{}` goes on with an unknown follow-up `{then}`{hint}",
-                        endpoint.name
-                    ));
-                }
+            for then in with
+                .then
+                .iter()
+                .filter(|then| !known().any(|name| name == *then))
+            {
+                node.unknown("follow-up", then, known().map(String::as_str));
             }
         }
     }

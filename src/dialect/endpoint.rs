@@ -10,7 +10,7 @@ use super::{
     item::value_of,
     matching::Match,
     paging::{By, Cursor, Paging, Position},
-    params::{Param, Value, Values},
+    params::{Param, Value, Values, complete},
     prelude::Globals,
     request::{Request, Variables, val_of, variables_of},
 };
@@ -161,19 +161,7 @@ impl Endpoint {
     /// # Errors
     /// The first that is missing.
     pub fn complete(&self, given: &Values) -> Result<Values, String> {
-        let mut values = given.clone();
-        for (name, param) in &self.params {
-            match &param.default {
-                _ if values.contains_key(name) => {}
-                Some(value) => drop(values.insert(name.clone(), value.clone())),
-                None if param.required => {
-                    let kind = param.kind.word();
-                    return Err(format!("the parameter `{name}` ({kind}) is missing"));
-                }
-                None => {}
-            }
-        }
-        Ok(values)
+        complete(&self.params, given)
     }
 
     /// The way to walk with these parameters.

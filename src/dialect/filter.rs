@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    ops::Range,
     sync::{Arc, LazyLock, OnceLock},
 };
 
@@ -30,6 +31,7 @@ use super::{
     request::val_of,
     watch::{self, Reach, Watch, Watched},
 };
+use crate::config::reader::Misplaced;
 
 /// A compiled filter; a clone is the same one.
 #[derive(Clone)]
@@ -39,7 +41,7 @@ struct Compiled {
     text: String,
     defs: Arc<str>,
     globals: &'static [&'static str],
-    filter: OnceLock<Result<jaq_core::Filter<Watched>, String>>,
+    filter: OnceLock<Result<jaq_core::Filter<Watched>, Misplaced>>,
 }
 
 impl fmt::Debug for Filter {
@@ -94,7 +96,7 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Self::compile`].
-    pub(super) fn compiled(&self) -> Result<&jaq_core::Filter<Watched>, String> {
+    pub(super) fn compiled(&self) -> Result<&jaq_core::Filter<Watched>, Misplaced> {
         let Compiled {
             text,
             defs,
@@ -109,7 +111,7 @@ impl Filter {
     ///
     /// # Errors
     /// What the compiler expected, and near which piece of the text.
-    pub fn compile(text: &str) -> Result<Self, String> {
+    pub fn compile(text: &str) -> Result<Self, Misplaced> {
         let filter = Self::new(text, &Arc::from(""), &[]);
         filter.compiled()?;
         Ok(filter)
@@ -136,6 +138,11 @@ impl Filter {
         })
     }
 
+    /// The text as written.
+    pub(super) fn text(&self) -> &str {
+        &self.0.text
+    }
+
     /// Every output for `input` of a filter that stands alone.
     ///
     /// # Errors
@@ -160,6 +167,11 @@ impl Filter {
         self.all_watched(input, globals, &Watch::start())
     }
 
+    /// The compiled filter, for running it.
+    fn ready(&self) -> Result<&jaq_core::Filter<Watched>, String> {
+        self.compiled().map_err(|wrong| wrong.message)
+    }
+
     fn all_watched(
         &self,
         input: Val,
@@ -167,7 +179,7 @@ impl Filter {
         watch: &Watch,
     ) -> Result<Vec<Val>, String> {
         let mut outputs = Vec::new();
-        for output in run(self.compiled()?, input, globals, watch) {
+        for output in run(self.ready()?, input, globals, watch) {
             outputs.push(output.map_err(|error| shorten(&error.to_string()))?);
             if outputs.len() > MAX_OUTPUTS {
                 return Err(format!("more than {MAX_OUTPUTS} outputs"));
@@ -185,7 +197,7 @@ impl Filter {
     /// As [`Self::first`].
     pub(super) fn first_of(&self, input: Val, globals: &Globals) -> Result<Option<Val>, String> {
         let watch = Watch::start();
-        let output = run(self.compiled()?, input, globals, &watch).next();
+        let output = run(self.ready()?, input, globals, &watch).next();
         output
             .transpose()
             .map_err(|error| shorten(&error.to_string()))
@@ -217,7 +229,7 @@ pub(super) fn compile(
     text: &str,
     defs: &str,
     globals: &[&'static str],
-) -> Result<jaq_core::Filter<Watched>, String> {
+) -> Result<jaq_core::Filter<Watched>, Misplaced> {
     // The compiler recurses with the text: a text like this is no filter that a person wrote.
     let deepest = text.bytes().scan(0_usize, |depth, byte| {
         match byte {
@@ -228,9 +240,9 @@ pub(super) fn compile(
         Some(*depth)
     });
     if text.len() > MAX_TEXT || deepest.max() > Some(MAX_NESTING) {
-        return Err(format!(
+        return Err(Misplaced::whole(format!(
             "not a jq filter: longer than {MAX_TEXT} bytes, or nested deeper than {MAX_NESTING} brackets"
-        ));
+        )));
     }
     let arena = Arena::default();
     let file = |code| File { code, path: () };
@@ -239,7 +251,7 @@ pub(super) fn compile(
         .load(&arena, file(text))
         .map_err(|errors| explain_load(text, errors))?;
     let body = load::parse(text, |parser| parser.term())
-        .ok_or("not a jq filter: modules are not loaded")?;
+        .ok_or_else(|| Misplaced::whole("not a jq filter: modules are not loaded"))?;
     let main = parse::Def {
         name: MAIN,
         args: Vec::new(),
@@ -258,7 +270,7 @@ pub(super) fn compile(
         .with_funs(watch::natives(funs))
         .with_global_vars(globals.iter().copied())
         .compile(modules)
-        .map_err(explain_compile)
+        .map_err(|errors| explain_compile(text, errors))
 }
 
 /// A predicate over an item, written by the user.
@@ -272,7 +284,7 @@ impl Predicate {
     ///
     /// # Errors
     /// As [`Filter::compile`].
-    pub fn compile(text: &str) -> Result<Self, String> {
+    pub fn compile(text: &str) -> Result<Self, Misplaced> {
         Filter::compile(text).map(|filter| Self { filter })
     }
 
@@ -311,21 +323,25 @@ fn shorten(text: &str) -> String {
     format!("{head}…")
 }
 
-/// Where in `text` the compiler stood, as words.
-fn near(text: &str, piece: &str) -> String {
-    let at = piece.as_ptr() as usize - text.as_ptr() as usize;
+/// Where in `text` a piece of it stands.
+fn place(text: &str, piece: &str) -> Option<Range<usize>> {
     let inside = text.as_bytes().as_ptr_range().contains(&piece.as_ptr());
     if piece.is_empty() || !inside {
-        return "at the end of the filter".to_owned();
+        return None;
     }
-    let line = text[..at].matches('\n').count() + 1;
-    let piece: String = piece
-        .lines()
-        .next()
-        .unwrap_or("")
-        .chars()
-        .take(40)
-        .collect();
+    let at = piece.as_ptr() as usize - text.as_ptr() as usize;
+    // Of a bracket that opens, the piece is all that it holds.
+    let end = piece.find('\n').unwrap_or(piece.len());
+    Some(at..at + end)
+}
+
+/// Where in `text` the compiler stood, as words.
+fn near(text: &str, piece: &str) -> String {
+    let Some(place) = place(text, piece) else {
+        return "at the end of the filter".to_owned();
+    };
+    let line = text[..place.start].matches('\n').count() + 1;
+    let piece: String = text[place].chars().take(40).collect();
     if text.contains('\n') {
         format!("at `{piece}` (line {line} of the filter)")
     } else {
@@ -333,37 +349,55 @@ fn near(text: &str, piece: &str) -> String {
     }
 }
 
-fn explain_load(text: &str, errors: Vec<(File<&str, ()>, jaq_core::load::Error<&str>)>) -> String {
+fn explain_load(
+    text: &str,
+    errors: Vec<(File<&str, ()>, jaq_core::load::Error<&str>)>,
+) -> Misplaced {
     use jaq_core::load::Error;
     let mut all = Vec::new();
     for (_, error) in errors {
         match error {
-            Error::Io(list) => all.extend(list.into_iter().map(|(_, e)| e)),
+            Error::Io(list) => all.extend(list),
             Error::Lex(list) => all.extend(list.into_iter().map(
                 |(expect, piece): (lex::Expect<&str>, &str)| {
-                    format!("expected {} {}", expect.as_str(), near(text, piece))
+                    let words = format!("expected {} {}", expect.as_str(), near(text, piece));
+                    (piece, words)
                 },
             )),
             Error::Parse(list) => all.extend(list.into_iter().map(
                 |(expect, piece): (parse::Expect<&str>, &str)| {
-                    format!("expected {} {}", expect.as_str(), near(text, piece))
+                    let words = format!("expected {} {}", expect.as_str(), near(text, piece));
+                    (piece, words)
                 },
             )),
         }
     }
-    format!("not a jq filter: {}", all.join("; "))
+    explained(text, all)
 }
 
 /// What the compiler could not find, by file.
 type Undefined<'a> = Vec<(File<&'a str, ()>, Vec<jaq_core::compile::Error<&'a str>>)>;
 
-fn explain_compile(errors: Undefined<'_>) -> String {
-    let all: Vec<_> = errors
-        .into_iter()
-        .flat_map(|(_, list)| list)
-        .map(|(piece, undefined)| format!("unknown {} `{piece}`", undefined.as_str()))
-        .collect();
-    format!("not a jq filter: {}", all.join("; "))
+fn explain_compile(text: &str, errors: Undefined<'_>) -> Misplaced {
+    let all = errors.into_iter().flat_map(|(_, list)| list);
+    let words = |(piece, undefined): (_, jaq_core::compile::Undefined)| {
+        (piece, format!("unknown {} `{piece}`", undefined.as_str()))
+    };
+    explained(text, all.map(words).collect())
+}
+
+/// All that is wrong, at the place of the first.
+fn explained(text: &str, all: Vec<(&str, String)>) -> Misplaced {
+    let end = (!text.is_empty()).then_some(text.len()..text.len());
+    let at = all
+        .first()
+        .and_then(|(piece, _)| place(text, piece))
+        .or(end);
+    let words: Vec<_> = all.into_iter().map(|(_, words)| words).collect();
+    Misplaced {
+        message: format!("not a jq filter: {}", words.join("; ")),
+        at,
+    }
 }
 
 #[cfg(test)]
@@ -372,7 +406,9 @@ mod tests {
 
     fn run(filter: &str, input: &str) -> Result<Vec<String>, String> {
         let input = jaq_json::read::parse_single(input.as_bytes()).expect("valid JSON");
-        let outputs = Filter::compile(filter)?.all(input)?;
+        let outputs = Filter::compile(filter)
+            .map_err(|wrong| wrong.message)?
+            .all(input)?;
         Ok(outputs.iter().map(Val::to_string).collect())
     }
 
@@ -391,10 +427,16 @@ mod tests {
 
     #[test]
     fn a_broken_filter_says_where() {
-        let error = Filter::compile(".a | ]").expect_err("broken");
-        assert!(error.contains("`]`"), "{error}");
-        let error = Filter::compile(".a | tonumbr").expect_err("unknown");
-        assert!(error.contains("tonumbr"), "{error}");
+        for (filter, words, at) in [
+            (".a | ]", "`]`", 5..6),
+            (".a | tonumbr", "tonumbr", 5..12),
+            ("[.a", "closing bracket", 3..3),
+            (".a |\n  {b c}", "line 2", 10..11),
+        ] {
+            let wrong = Filter::compile(filter).expect_err(filter);
+            assert!(wrong.message.contains(words), "{filter}: {wrong:?}");
+            assert_eq!(wrong.at, Some(at), "{filter}: {wrong:?}");
+        }
     }
 
     #[test]

@@ -198,6 +198,17 @@ pub struct FileRef {
     pub missing: Option<String>,
 }
 
+impl FileRef {
+    /// The hash by which the site names the bytes: the MD5, or the SHA-1 or SHA-256 of a site that has none.
+    pub fn named(&self) -> Option<Vec<u8>> {
+        let hash = [&self.md5, &self.sha1, &self.sha256]
+            .into_iter()
+            .flatten()
+            .next()?;
+        hex::decode(hash).ok()
+    }
+}
+
 /// A request that something leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -46,7 +46,7 @@ impl Match {
         let pattern = url.as_ref().and_then(|node| node.parsed(Pattern::compile));
         let (params, join) = (table.get("params"), table.get("join"));
         let filtered = params.is_some();
-        let params = params.and_then(|node| node.parsed(Filter::compile));
+        let params = params.and_then(|node| node.parsed_inside(Filter::compile));
         table.finish();
         let (url, pattern) = (url?, pattern?);
         if !filtered {

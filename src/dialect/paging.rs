@@ -112,9 +112,6 @@ pub struct Position {
     /// Whether this round has met something that was not known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub news: bool,
-    /// Whether a full page came before in this round: from there on entries may slide from one page to another.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub seams: bool,
 }
 
 #[expect(
@@ -192,6 +189,11 @@ impl Paging {
         }
     }
 
+    /// Whether nothing but `next` says how a walk goes on.
+    pub fn needs_next(&self) -> bool {
+        matches!(self.by, By::Cursor | By::Keyset)
+    }
+
     /// Where a walk begins.
     pub fn start(&self) -> Position {
         let mut cursor = Cursor::new();
@@ -216,8 +218,10 @@ impl Paging {
 
     /// The step after the page at `at` showed `shown`, having asked for `limit` entries.
     pub fn step(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
+        // Without a full page before this one, nothing can have slid from one to the other.
+        let seams = at.met >= limit.unwrap_or(1).into();
         match self.follow(at, shown, limit) {
-            Step::End if self.drifts() && at.seams && at.round + 1 < self.rounds => {
+            Step::End if self.drifts() && seams && at.round + 1 < self.rounds => {
                 Step::Unless(Position {
                     number: at.number + 1,
                     pass: at.pass + 1,
@@ -247,17 +251,17 @@ impl Paging {
         if shown.count > 0 || self.by == By::Once {
             return None;
         }
-        let met = at.met;
-        // Sites count what they do not show: a tenth less is no contradiction, and a place behind the last one no page.
+        let met = self.place(at, limit).unwrap_or(at.met);
+        // Sites count what they do not show: a tenth less is no contradiction.
         let promised = at.total.max(shown.total).filter(|_| !self.hidden);
         if let Some(total) = promised
             && shown.last != Some(true)
             && at.slices == 0
             && met.saturating_mul(10) < total.saturating_mul(9)
-            && self.place(at, limit).is_none_or(|place| place < total)
         {
             return Some(format!("an empty page came after {met} of {total} entries"));
         }
+        let met = at.met;
         let earlier = earlier.filter(|earlier| *earlier >= TELLING && met < earlier / 2);
         earlier.filter(|_| at.round == 0).map(|earlier| {
             format!(
@@ -293,7 +297,6 @@ impl Paging {
             total: at.total.max(shown.total),
             round: at.round,
             news: at.news,
-            seams: at.seams || (full && shown.count > 0),
             limit: limit.filter(|_| self.by == By::Page),
             shown: digest.clone(),
             slices: at.slices,

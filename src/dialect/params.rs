@@ -74,6 +74,26 @@ pub struct Param {
     pub about: String,
 }
 
+/// All parameters: `given`, and the defaults of those left out.
+///
+/// # Errors
+/// The first that is missing.
+pub(super) fn complete(params: &BTreeMap<String, Param>, given: &Values) -> Result<Values, String> {
+    let mut values = given.clone();
+    for (name, param) in params {
+        match &param.default {
+            _ if values.contains_key(name) => {}
+            Some(value) => drop(values.insert(name.clone(), value.clone())),
+            None if param.required => {
+                let kind = param.kind.word();
+                return Err(format!("the parameter `{name}` ({kind}) is missing"));
+            }
+            None => {}
+        }
+    }
+    Ok(values)
+}
+
 impl Param {
     /// Reads `[params.NAME]` of a dialect.
     pub(super) fn read(table: Table<'_>) -> Option<Self> {

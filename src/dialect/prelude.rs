@@ -13,6 +13,7 @@ use super::{
     filter::{Filter, compile},
     request::{Variables, val_of},
 };
+use crate::config::reader::Misplaced;
 
 /// What a dialect's filters may name besides their own variables.
 const GLOBALS: &[&str] = &["$params", "$cursor", "$status"];
@@ -57,12 +58,20 @@ impl Prelude {
     ///
     /// # Errors
     /// As [`Filter::compile`].
-    pub(super) fn new(defs: &str, trusted: bool) -> Result<Self, String> {
+    pub(super) fn new(defs: &str, trusted: bool) -> Result<Self, Misplaced> {
         if !trusted {
-            compile(&format!("{defs}\n."), "", GLOBALS)?;
+            compile(&format!("{defs}\n."), "", GLOBALS).map_err(|wrong| Misplaced {
+                // Nobody wrote what stands behind the definitions here.
+                at: wrong
+                    .at
+                    .map(|at| at.start.min(defs.len())..at.end.min(defs.len())),
+                ..wrong
+            })?;
         }
         if load::parse(defs, |parser| parser.defs()).is_none() {
-            return Err("only definitions go here, such as `def list: .[];`".to_owned());
+            return Err(Misplaced::whole(
+                "only definitions go here, such as `def list: .[];`",
+            ));
         }
         Ok(Self {
             defs: defs.into(),
@@ -75,7 +84,7 @@ impl Prelude {
     ///
     /// # Errors
     /// As [`Filter::compile`].
-    pub(super) fn filter(&self, text: &str) -> Result<Filter, String> {
+    pub(super) fn filter(&self, text: &str) -> Result<Filter, Misplaced> {
         if let Some(known) = self.known.borrow().get(text) {
             return Ok(known.clone());
         }
@@ -130,7 +139,7 @@ mod tests {
             let broken = prelude.filter("nothing");
             assert_eq!(broken.is_ok(), trusted);
             let error = match broken {
-                Err(error) => error,
+                Err(error) => error.message,
                 Ok(filter) => filter.first_of(Val::Null, &globals).expect_err("unknown"),
             };
             assert!(error.contains("`nothing`"), "{error}");
@@ -145,10 +154,10 @@ mod tests {
             ("$typo", "$typo"),
             ("lists", "lists"),
         ] {
-            let error = prelude.filter(text).expect_err(text);
+            let error = prelude.filter(text).expect_err(text).message;
             assert!(error.contains(&format!("`{word}`")), "{error}");
         }
-        let error = |defs| Prelude::new(defs, false).err().expect("broken");
+        let error = |defs| Prelude::new(defs, false).err().expect("broken").message;
         assert!(error("def a: $typo;").contains("$typo"));
         assert!(error("def a: b;").contains("`b`"));
         assert!(error("def a: 1;\ndef b: ];").contains("line 2"));

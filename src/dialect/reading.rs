@@ -12,6 +12,7 @@ use super::{
     endpoint::{Endpoint, EndpointKind, NotFound, ReplyFilters, With},
     filter::Filter,
     matching::Match,
+    paging::Paging,
     params::{Param, ParamKind},
     prelude::Prelude,
 };
@@ -32,7 +33,7 @@ pub(super) struct Reading<'a> {
 impl Reading<'_> {
     pub(super) fn filter(&self, node: &Node<'_>) -> Option<Filter> {
         match self.prelude {
-            Some(prelude) => node.parsed(|text| prelude.filter(text)),
+            Some(prelude) => node.parsed_inside(|text| prelude.filter(text)),
             None => Filter::compile(node.text()?).ok(),
         }
     }
@@ -60,10 +61,17 @@ impl Reading<'_> {
             None => self.error.clone(),
         };
         let pagings = self.pagings(&table, kind, next.is_some());
-        if let Some(ask) = &ask
-            && next.is_none()
-        {
-            ask::check_variables(&table, ask, &params, &["limit", "page", "offset"]);
+        if let Some(ask) = &ask {
+            // Without a `next` that must be there, nobody knows what it would give.
+            if next.is_none() && !pagings.iter().any(Paging::needs_next) {
+                ask::check_variables(&table, ask, &params, &["limit", "page", "offset"]);
+            }
+            let filters = [
+                &each, &item, &next, &total, &check, &last, &slice, &follow, &error,
+            ];
+            let filters = filters.into_iter().flatten();
+            let filters = filters.chain(pagings.iter().filter_map(|paging| paging.when.as_ref()));
+            ask::check_params(&table, ask, &params, &filters.collect::<Vec<_>>());
         }
         let enters_top = table.get("enters").is_some_and(|node| {
             let word = node.text();

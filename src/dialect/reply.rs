@@ -2,6 +2,8 @@
 //!
 //! A filter that fails on one entry fails that entry, which keeps its raw text; never the page.
 
+use std::time::Duration;
+
 use jaq_json::Val;
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -96,6 +98,8 @@ pub struct ReplyError {
     pub class: Class,
     /// What the site said, or what is wrong.
     pub message: String,
+    /// How long the reply asks to wait.
+    pub wait: Option<Duration>,
 }
 
 impl ReplyError {
@@ -103,6 +107,7 @@ impl ReplyError {
         Self {
             class,
             message: message.into(),
+            wait: None,
         }
     }
 }
@@ -114,6 +119,8 @@ impl Endpoint {
         self.error_in(&value, &asked.globals())
     }
 
+    /// What the filter `error` makes of a reply: nothing, null or false for none, else a text or
+    /// `{class, message, wait}`, with the wait in seconds.
     fn error_in(&self, value: &Val, globals: &Globals) -> Option<ReplyError> {
         error_of(self.reply.error.as_ref(), value, globals)
     }
@@ -161,6 +168,7 @@ impl Endpoint {
         shown.slice = variables(told("slice", &filters.slice)?)?;
         if !entries.is_empty() {
             shown.next = variables(told("next", &filters.next)?)?;
+            self.check_cursor(shown.next.as_ref())?;
         }
         let mut follow = Vec::new();
         if let Some(filter) = &filters.follow {
@@ -193,6 +201,20 @@ impl Endpoint {
         })
     }
 
+    /// A cursor that the request does not carry would bring the same page for ever.
+    fn check_cursor(&self, cursor: Option<&Cursor>) -> Result<(), ReplyError> {
+        let asked = self.ask.variables();
+        let lost = cursor
+            .into_iter()
+            .flat_map(Cursor::keys)
+            .find(|key| self.ask.vars.is_none() && !asked.contains(*key));
+        lost.map_or(Ok(()), |key| {
+            let message =
+                format!("the filter `next` gives `{key}`, but no variable of `get` is called so");
+            Err(ReplyError::new(Class::Dialect, message))
+        })
+    }
+
     fn entry(&self, entry: Val, asked: &Asked<'_>, globals: &Globals, whole: bool) -> Entry {
         let raw = entry.to_string();
         match self.item(&entry, &raw, asked, globals, whole) {
@@ -212,6 +234,12 @@ impl Endpoint {
         let output = self.reply.item.first_of(entry.clone(), globals)?;
         let output = output.ok_or("the filter `item` gave nothing")?;
         let mut item = Item::read(&output.to_string(), asked.base)?;
+        if let Some(file) = item.files.iter().find(|f| !self.roles.contains(&f.role)) {
+            return Err(format!(
+                "a file has the role `{}`, which `roles` of the listing does not name",
+                file.role
+            ));
+        }
         for name in asked.with {
             let Some(follow) = self.with.get(name) else {
                 continue;
@@ -256,7 +284,7 @@ pub(super) fn error_of(
     globals: &Globals,
 ) -> Option<ReplyError> {
     let output = match filter?.first_of(value.clone(), globals) {
-        Ok(output) => output.filter(|v| !matches!(v, Val::Null))?,
+        Ok(output) => output.filter(|v| !matches!(v, Val::Null | Val::Bool(false)))?,
         Err(message) => {
             return Some(ReplyError::new(
                 Class::Dialect,
@@ -266,16 +294,21 @@ pub(super) fn error_of(
     };
     let error: serde_json::Value = serde_json::from_str(&output.to_string()).ok()?;
     let word = |key| error.get(key).and_then(serde_json::Value::as_str);
-    let class = word("class")
-        .and_then(|w| w.parse().ok())
-        .unwrap_or(Class::Listing);
-    Some(ReplyError::new(
-        class,
-        format!(
-            "the site says: {}",
-            word("message").unwrap_or("an error without a text")
-        ),
-    ))
+    let message = error.as_str().or_else(|| word("message"));
+    let mut message = format!(
+        "the site says: {}",
+        message.unwrap_or("an error without a text")
+    );
+    let class = word("class").map_or(Ok(Class::Listing), str::parse);
+    if let Err(unknown) = &class {
+        message += &format!(" (the filter `error` gives an {unknown})");
+    }
+    let wait = error.get("wait").and_then(serde_json::Value::as_f64);
+    Some(ReplyError {
+        class: class.unwrap_or(Class::Listing),
+        message,
+        wait: wait.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+    })
 }
 
 fn looks_like_html(body: &[u8]) -> &'static str {

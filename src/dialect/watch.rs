@@ -273,8 +273,9 @@ impl<'s> Rebuild<'s> {
         }
     }
 
-    fn boxed(&mut self, term: Box<Term<&'s str>>) -> Box<Term<&'s str>> {
-        Box::new(self.term(*term))
+    fn boxed(&mut self, mut term: Box<Term<&'s str>>) -> Box<Term<&'s str>> {
+        *term = self.term(std::mem::take(&mut *term));
+        term
     }
 
     fn terms(&mut self, terms: Vec<Term<&'s str>>) -> Vec<Term<&'s str>> {

@@ -17,6 +17,7 @@ use super::{
     Accept, Outgoing, Reply,
     address::{Blocked, Guard, Reach},
     body::{Body, Download, Limit},
+    echo,
     error::{Asked, Error, Phase, of_status},
     range::{Resume, Validator},
     resolve::{Names, Resolver},
@@ -137,6 +138,7 @@ impl Http {
             }
             _ => {}
         }
+        echo::strip(&mut whole, out);
         Ok(Reply {
             status,
             content_type,

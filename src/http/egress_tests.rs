@@ -106,6 +106,19 @@ async fn fault_66_secrets_stay_at_their_origin() {
             .class,
         Class::BadUrl
     );
+    // More cookies, or larger ones, than a host may count on.
+    let many = (0..51).map(|nth| (format!("c{nth}"), Secret::new("x")));
+    for cookies in [
+        many.collect(),
+        vec![("sid".to_owned(), Secret::new("x".repeat(4096)))],
+    ] {
+        let out = Outgoing {
+            cookies,
+            ..Outgoing::get(site.url("/"))
+        };
+        let error = http.page(&out, Accept::Any).await.expect_err("a flood");
+        assert_eq!(error.class, Class::BadUrl, "{error}");
+    }
     assert_eq!(site.requests().len(), 2);
 }
 

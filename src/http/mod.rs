@@ -7,6 +7,7 @@
 mod address;
 mod body;
 mod client;
+mod echo;
 mod error;
 mod payload;
 mod range;

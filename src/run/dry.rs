@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What a walk would bring.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DryReport {
     /// Pages asked for.
     pub pages: u64,
@@ -37,6 +37,8 @@ pub struct DryReport {
     pub lookups: u64,
     /// Whether the site shows no more of the listing, though there is more.
     pub wall: bool,
+    /// What is wrong with the first of these.
+    pub unreadable_why: Option<String>,
     /// Files of the wanted roles.
     pub files: u64,
     /// Their bytes, as far as the site says.
@@ -191,9 +193,13 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
 }
 
 fn count(roles: &[String], entry: &Entry, report: &mut DryReport) {
-    let Entry::Good(item) = entry else {
-        report.unreadable += 1;
-        return;
+    let item = match entry {
+        Entry::Good(item) => item,
+        Entry::Bad { message, .. } => {
+            report.unreadable += 1;
+            report.unreadable_why.get_or_insert_with(|| message.clone());
+            return;
+        }
     };
     report.items += 1;
     report.gone += u64::from(item.gone.is_some());

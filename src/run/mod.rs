@@ -394,11 +394,7 @@ impl Runner {
     /// Does what other processes have asked for, a part at a time: the work goes on meanwhile.
     async fn do_what_was_asked(&self) -> Result<(), store::Error> {
         loop {
-            let answered = self
-                .context
-                .store
-                .write("do what was asked", take_requests)
-                .await?;
+            let answered = self.context.store.take_requests().await?;
             if answered.retried.ready > 0 {
                 let tasks = answered.retried.ready;
                 tracing::info!(tasks, "Put failed tasks back, as asked");
@@ -612,11 +608,6 @@ fn holds(state: &std::path::Path) -> BTreeMap<HostKey, (Option<Millis>, u32)> {
         .into_iter()
         .filter_map(held)
         .collect()
-}
-
-/// For any group: a closure here would look redundant, the method alone is tied to one lifetime.
-fn take_requests(group: &mut store::Group<'_>) -> Result<store::Answered, store::Error> {
-    group.take_requests()
 }
 
 /// What the store must know of a job.

@@ -63,11 +63,11 @@ impl Group<'_> {
         let Some(job) = job else {
             return Ok(Forgotten::default());
         };
-        let tasks = self.drop_tasks(job)?;
+        let (rows, tasks) = self.drop_tasks(job)?;
         let forgotten = Forgotten {
             job: Some(job),
             tasks,
-            more: tasks == AT_ONCE,
+            more: rows == AT_ONCE,
         };
         if !forgotten.more {
             for sql in [
@@ -82,19 +82,20 @@ impl Group<'_> {
         Ok(forgotten)
     }
 
-    fn drop_tasks(&mut self, job: i64) -> Result<usize, Error> {
+    /// Returns how many rows were dropped, and how many of them were not done.
+    fn drop_tasks(&mut self, job: i64) -> Result<(usize, usize), Error> {
         struct Dropped {
             id: i64,
             run: i64,
             kind: String,
             key: String,
-            open: bool,
+            state: String,
             item: Option<i64>,
             file: (Option<String>, Option<u32>),
         }
         // Uses the unique key of tasks.
         let mut select = self.db.prepare_cached(
-            "SELECT id, run, kind, key, state IN ('ready', 'waiting', 'leased'), item, role, idx FROM tasks WHERE job = ? LIMIT ?",
+            "SELECT id, run, kind, key, state, item, role, idx FROM tasks WHERE job = ? LIMIT ?",
         )?;
         let rows = select.query_map((job, AT_ONCE as i64), |row| {
             Ok(Dropped {
@@ -102,7 +103,7 @@ impl Group<'_> {
                 run: row.get(1)?,
                 kind: row.get(2)?,
                 key: row.get(3)?,
-                open: row.get(4)?,
+                state: row.get(4)?,
                 item: row.get(5)?,
                 file: (row.get(6)?, row.get(7)?),
             })
@@ -112,7 +113,8 @@ impl Group<'_> {
             self.db
                 .prepare_cached("DELETE FROM tasks WHERE id = ?")?
                 .execute([task.id])?;
-            let Some(item) = task.item.filter(|_| task.open) else {
+            let open = !matches!(task.state.as_str(), "done" | "failed");
+            let Some(item) = task.item.filter(|_| open) else {
                 continue;
             };
             let mut items = vec![item];
@@ -126,7 +128,8 @@ impl Group<'_> {
                 catalog::finish_if_complete(self, task.run, item)?;
             }
         }
-        Ok(rows.len())
+        let tasks = rows.iter().filter(|task| task.state != "done").count();
+        Ok((rows.len(), tasks))
     }
 
     /// Nobody asks for these bytes any more: the files that wait for them are missing, without a reason. Returns their items.
@@ -200,5 +203,62 @@ impl Reader {
         }
         added.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(added)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Request, Store, ask};
+
+    fn added(name: &str) -> Added {
+        Added {
+            name: name.to_owned(),
+            definition: "site = \"x\"".to_owned(),
+            addresses: vec!["x posts {}".to_owned()],
+            at: 7,
+        }
+    }
+
+    #[test]
+    fn a_database_of_the_first_schema_has_no_added_jobs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Connection::open(Store::path_in(folder.path())).expect("a database");
+        db.execute_batch(include_str!("schema/0001.sql"))
+            .expect("its schema");
+        db.pragma_update(None, "user_version", 1)
+            .expect("its version");
+        let reader = Reader::open(folder.path()).expect("opens").expect("there");
+        assert_eq!(reader.added().expect("reads"), Vec::new());
+    }
+
+    #[test]
+    fn what_is_asked_for_counts_as_kept_and_a_later_word_wins() {
+        let folder = tempfile::tempdir().expect("a folder");
+        crate::store::schema_for_tests(folder.path());
+        let later = Added {
+            at: 9,
+            ..added("b")
+        };
+        let asked = [
+            Request::Add(added("b")),
+            Request::Add(added("a")),
+            Request::Add(later.clone()),
+        ];
+        ask(folder.path(), &asked, 1).expect("left");
+        let reader = Reader::open(folder.path()).expect("opens").expect("there");
+        assert_eq!(reader.added().expect("reads"), [added("a"), later]);
+    }
+
+    #[test]
+    fn nothing_can_be_asked_where_no_database_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error =
+            ask(folder.path(), &[Request::Forget("a".to_owned())], 1).expect_err("no database");
+        assert!(error.to_string().contains("leave a request"), "{error}");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("a folder").count(),
+            0
+        );
     }
 }

@@ -9,10 +9,9 @@ use serde::Serialize;
 
 use super::{
     Error, Group, Lease, PageTask, Seen,
+    days::place,
     members::{self, Named, Shown},
-    page_key,
-    queue::place,
-    wanted,
+    page_key, wanted,
 };
 use crate::{
     archive::{Digest, FileState, Record, record_digest},

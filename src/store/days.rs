@@ -8,8 +8,38 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 use rusqlite::{Connection, params};
 
-use super::{Day, Error, Group, Lease, PageTask, Walks, catalog, wanted};
-use crate::{archive::Digest, dialect::Values};
+use serde::{Deserialize, Serialize};
+
+use super::{Claim, Error, Group, Lease, PageTask, Task, Walks, Work, catalog, wanted};
+use crate::{archive::Digest, clock::Millis, dialect::Values};
+
+/// The day of a walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Day {
+    /// Which.
+    pub date: Date,
+    /// Whether it was over everywhere when the walk began and nothing of it was unreadable: walked to its end, it need
+    /// not be walked again.
+    pub settled: bool,
+}
+
+impl PageTask {
+    /// Whether this is where the walk of a day begins.
+    pub fn begins_day(&self) -> Option<Date> {
+        let day = self.day.filter(|_| self.at.number == 0)?;
+        Some(day.date)
+    }
+}
+
+/// A `due` up to this, which is three hours of 1970, is no time but a place: of the days that wait to be walked the
+/// newest has the lowest. They wait until nothing of their job that has begun is left to ask, and go one by one.
+pub(super) const LAST_PLACE: Millis = 10_000_000;
+
+/// The place of a day that waits to be walked.
+pub(super) fn place(day: Date) -> Millis {
+    let left = day.until(Date::MAX).map_or(0, |span| span.get_days());
+    Millis::from(left) + 1
+}
 
 /// The days that are remembered under `walk`.
 pub(super) fn remembered(db: &Connection, walk: Digest) -> Result<BTreeSet<Date>, Error> {
@@ -40,6 +70,27 @@ impl Group<'_> {
             .prepare_cached(sql)?
             .execute(params![walk, day.date.to_string()])?;
         Ok(())
+    }
+
+    /// Whether a job may begin the walk of another day: the pages of one walk do not wait for those of the next, and
+    /// files are fetched meanwhile. `found` is what is being claimed of the job.
+    pub(super) fn may_begin_day(
+        &self,
+        claim: &Claim,
+        job: i64,
+        found: &[Task],
+    ) -> Result<bool, Error> {
+        let walks = |task: &Task| matches!(&task.work, Work::Page(page) if page.item.is_none());
+        if !claim.pages || claim.limited.contains(&job) || found.iter().any(walks) {
+            return Ok(false);
+        }
+        // Uses tasks_open, then tasks_leased. Jobs without a range of days end at the first.
+        let waits = format!(
+            "SELECT 1 FROM tasks WHERE host = ? AND kind = 'page' AND job = ? AND state IN ('ready', 'waiting') AND due BETWEEN 1 AND {LAST_PLACE}"
+        );
+        let walks = "SELECT 1 FROM tasks WHERE state = 'leased' AND kind = 'page' AND job = ? AND item IS NULL";
+        Ok(self.db.prepare_cached(&waits)?.exists((&claim.host, job))?
+            && !self.db.prepare_cached(walks)?.exists([job])?)
     }
 
     /// Whether other pages of the job's listing are to be asked, now that the walk of one day has ended.

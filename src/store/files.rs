@@ -14,8 +14,8 @@ pub struct FileStored {
     pub bytes: u64,
     /// Its media type.
     pub media: Option<String>,
-    /// Lower-case hex of the MD5, where the site named it and it was right.
-    pub md5: Option<String>,
+    /// The hash by which the site named it, in lower-case hex; it was right.
+    pub named: Option<String>,
     /// The reply's ETag.
     pub etag: Option<String>,
     /// The reply's Last-Modified.
@@ -35,7 +35,10 @@ impl Group<'_> {
         if !self.holds(lease)? {
             return Ok(false);
         }
-        let md5 = file.md5.as_ref().and_then(|md5| hex::decode(md5).ok());
+        let md5 = file
+            .named
+            .as_ref()
+            .and_then(|named| hex::decode(named).ok());
         let bytes = i64::try_from(file.bytes).unwrap_or(i64::MAX);
         // An object without an md5 learns it when a site names one. Nothing is inserted for bytes that nobody brought.
         let new = if file.bytes == 0 {

@@ -61,7 +61,8 @@ pub(super) fn saw(
     let listed = shown == Shown::Listed;
     let run = listed.then_some(lease.run);
     match known {
-        Some((_, None)) if !listed => return Ok(()),
+        // What has left was listed once; that it is found in another way does not bring it back into the listing.
+        Some(_) if !listed => return Ok(()),
         Some((last, None)) if last == run => return Ok(()),
         Some((_, None)) => {
             let sql = "UPDATE members SET run = ?3 WHERE job = ?1 AND item = ?2";
@@ -69,8 +70,6 @@ pub(super) fn saw(
             update.execute((lease.job, item.row, run))?;
             return Ok(());
         }
-        // What has left was listed once; that it is found in another way does not bring it back into the listing.
-        Some((_, Some(_))) if !listed => return Ok(()),
         Some((_, Some(_))) | None => {}
     }
     group

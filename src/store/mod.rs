@@ -20,16 +20,21 @@ mod writer;
 
 pub use added::{Added, Forgotten};
 pub use counts::RunCounts;
+pub use days::Day;
 pub use files::FileStored;
 pub use members::Placed;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome, Seen};
-pub use queue::{
-    Claim, Claimed, Day, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key,
-};
+pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use requests::{Answered, Request, Retried, ask};
 pub use runs::{Begun, JobSpec, Walks};
 pub use writer::{Group, Store};
+
+/// Makes the database of a state folder, empty.
+#[cfg(test)]
+fn schema_for_tests(state: &std::path::Path) {
+    schema::open_writer(&Store::path_in(state)).expect("a database");
+}
 
 /// What can go wrong with the store.
 #[derive(Debug, Clone, thiserror::Error)]

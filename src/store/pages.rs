@@ -145,13 +145,14 @@ impl Group<'_> {
         };
         let news = task.at.news || unmet;
         let step = match step {
-            Step::Unless(begin) if news => Step::Next(begin),
+            // A day that is over stands still, and one that is not is walked again by the next run anyway.
+            Step::Unless(begin) if news && task.day.is_none() => Step::Next(begin),
             Step::Unless(_) => Step::End,
             Step::Next(at) if at.round == task.at.round => Step::Next(Position { news, ..at }),
             step => step,
         };
+        let showed = filtered + u64::try_from(shown + bad.len()).unwrap_or(u64::MAX);
         if task.depth == 0 && task.day.is_none() && step == Step::End {
-            let showed = filtered + u64::try_from(shown + bad.len()).unwrap_or(u64::MAX);
             self.keep_total(lease.run, task.at.met.saturating_add(showed))?;
         }
         let day = task.day.zip(days).map(|(day, walk)| {
@@ -179,17 +180,12 @@ impl Group<'_> {
             },
             Step::Stuck(why) => PageOutcome::Failed(Class::Listing, why),
             Step::Next(mut at) => {
-                let repeats =
-                    (shown > 0 && new == 0) || (at.shown.is_some() && at.shown == task.at.shown);
+                let same = showed > 0 && at.shown.is_some() && at.shown == task.at.shown;
                 // A slice begins with what the one before ended with.
                 let sliced = at.slices > task.at.slices;
-                at.stale = if repeats && !sliced {
-                    task.at.stale + 1
-                } else {
-                    0
-                };
+                let repeats = ((shown > 0 && new == 0) || same) && !sliced;
+                at.stale = if repeats { task.at.stale + 1 } else { 0 };
                 // New entries at the top push known ones onto later pages: as many stale pages as that are no circle.
-                let same = at.shown.is_some() && at.shown == task.at.shown;
                 // And in a later round all is known, which is what it is for.
                 let circle = at.stale >= MOST_STALE
                     && (same || at.round == 0 && u64::from(at.stale) * 2 > at.number);

@@ -1,10 +1,9 @@
 //! The queue: claim, renew, release, fail. A claim is a lease; a result is taken only with the lease's token.
 
-use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Group, catalog, counts::RunCounts};
+use super::{Day, Error, Group, catalog, counts::RunCounts, days::LAST_PLACE};
 use crate::{
     archive::Digest,
     class::Class,
@@ -14,16 +13,6 @@ use crate::{
 
 /// How long a claim holds unless it is renewed.
 pub(super) const LEASE: Millis = 60_000;
-
-/// A `due` up to this, which is three hours of 1970, is no time but a place: of the days that wait to be walked the
-/// newest has the lowest. They wait until nothing of their job that has begun is left to ask, and go one by one.
-pub(super) const LAST_PLACE: Millis = 10_000_000;
-
-/// The place of a day that waits to be walked.
-pub(super) fn place(day: Date) -> Millis {
-    let left = day.until(Date::MAX).map_or(0, |span| span.get_days());
-    Millis::from(left) + 1
-}
 
 /// A claim on one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,24 +73,6 @@ pub struct PageTask {
     pub item: Option<i64>,
 }
 
-/// The day of a walk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Day {
-    /// Which.
-    pub date: Date,
-    /// Whether it was over everywhere when the walk began and nothing of it was unreadable: walked to its end, it need
-    /// not be walked again.
-    pub settled: bool,
-}
-
-impl PageTask {
-    /// Whether this is where the walk of a day begins.
-    pub fn begins_day(&self) -> Option<Date> {
-        let day = self.day.filter(|_| self.at.number == 0)?;
-        Some(day.date)
-    }
-}
-
 /// A file to fetch.
 #[derive(Debug, Clone)]
 pub struct FileTask {
@@ -115,9 +86,9 @@ pub struct FileTask {
     pub index: u32,
     /// Where it is.
     pub url: String,
-    /// Lower-case hex, as the site says.
-    pub md5: Option<String>,
-    /// An object with this md5 that came meanwhile: no request is needed.
+    /// The hash by which the site names the bytes, in lower-case hex: its length tells which.
+    pub named: Option<String>,
+    /// An object of this name that came meanwhile: no request is needed.
     pub held: Option<Digest>,
     /// The item's normal form while it is a draft, for what the listing promised about the file.
     pub draft: Option<String>,
@@ -219,22 +190,6 @@ impl Group<'_> {
         Ok(Claimed { tasks, next_due })
     }
 
-    /// Whether a job may begin the walk of another day: the pages of one walk do not wait for those of the next, and
-    /// files are fetched meanwhile. `found` is what is being claimed of the job.
-    fn may_begin_day(&self, claim: &Claim, job: i64, found: &[Task]) -> Result<bool, Error> {
-        let walks = |task: &Task| matches!(&task.work, Work::Page(page) if page.item.is_none());
-        if !claim.pages || claim.limited.contains(&job) || found.iter().any(walks) {
-            return Ok(false);
-        }
-        // Uses tasks_open, then tasks_leased. Jobs without a range of days end at the first.
-        let waits = format!(
-            "SELECT 1 FROM tasks WHERE host = ? AND kind = 'page' AND job = ? AND state IN ('ready', 'waiting') AND due BETWEEN 1 AND {LAST_PLACE}"
-        );
-        let walks = "SELECT 1 FROM tasks WHERE state = 'leased' AND kind = 'page' AND job = ? AND item IS NULL";
-        Ok(self.db.prepare_cached(&waits)?.exists((&claim.host, job))?
-            && !self.db.prepare_cached(walks)?.exists([job])?)
-    }
-
     /// Finds tasks of one job, oldest first, or days that wait to be walked, newest first. Uses tasks_open; the left
     /// joins find a file's row and what is known of it.
     fn claim_of(
@@ -295,7 +250,7 @@ impl Group<'_> {
                         .map(|md5| held(self.db, md5))
                         .transpose()?
                         .flatten(),
-                    md5: md5.map(hex::encode),
+                    named: md5.map(hex::encode),
                     draft: row.get(10)?,
                 })
             };
@@ -349,12 +304,12 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// The object with this md5 (lower-case hex), if one is held.
+    /// The object that a site names by this hash (lower-case hex), if one is held.
     ///
     /// # Errors
     /// When SQLite refuses.
-    pub fn held(&self, md5: &str) -> Result<Option<Digest>, Error> {
-        hex::decode(md5).map_or(Ok(None), |md5| held(self.db, &md5))
+    pub fn held(&self, named: &str) -> Result<Option<Digest>, Error> {
+        hex::decode(named).map_or(Ok(None), |named| held(self.db, &named))
     }
 
     /// Whether pages that complete items are in the queue of a job, or any of its pages is claimed.
@@ -482,7 +437,7 @@ impl Group<'_> {
     }
 }
 
-/// The object with this md5, if one is held.
+/// The object with this md5, or other hash by which a site names it, if one is held.
 pub(super) fn held(db: &Connection, md5: &[u8]) -> Result<Option<Digest>, Error> {
     // Uses objects_md5.
     let mut select = db.prepare_cached("SELECT sha256 FROM objects WHERE md5 = ? LIMIT 1")?;

@@ -8,7 +8,11 @@ use std::{
 use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Error, RunCounts, Store, days, queue::LAST_PLACE, schema};
+use super::{
+    Error, RunCounts, Store,
+    days::{self, LAST_PLACE},
+    schema,
+};
 use crate::{archive::Digest, class::Class, clock::Millis};
 
 /// A connection that only reads.

@@ -109,12 +109,22 @@ impl Request {
     }
 }
 
-impl Group<'_> {
+impl Store {
     /// Does what other processes have asked for, in order. When `more` is left, the rest is for the next call.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn take_requests(&mut self) -> Result<Answered, Error> {
+    pub async fn take_requests(&self) -> Result<Answered, Error> {
+        /// For any group: a closure in its place would look redundant, the method alone is tied to one lifetime.
+        fn take(group: &mut Group<'_>) -> Result<Answered, Error> {
+            group.take_requests()
+        }
+        self.write("do what was asked", take).await
+    }
+}
+
+impl Group<'_> {
+    fn take_requests(&mut self) -> Result<Answered, Error> {
         let mut select = self
             .db
             .prepare_cached("SELECT id, verb, job, class, payload FROM requests ORDER BY id")?;

@@ -21,6 +21,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// Opens the writer's connection and brings the schema up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     debug_assert!(rusqlite::version_number() >= OLDEST_SQLITE);
+    crate::archive::keep_private(path)?;
     let mut db = Connection::open(path).map_err(Error::database("open it"))?;
     pragmas(&db).map_err(Error::database("set it up"))?;
     migrate(&mut db, path)?;

@@ -26,7 +26,8 @@ pub(super) fn want(
     item: &Item,
     file: &FileRef,
 ) -> Result<bool, Error> {
-    let md5 = file.md5.as_ref().and_then(|md5| hex::decode(md5).ok());
+    // Most sites name their files by MD5; the column of that name has whichever hash it is.
+    let md5 = file.named();
     let row: Option<(String, Option<String>, Option<Vec<u8>>)> = group
         .db
         .prepare_cached(
@@ -37,7 +38,7 @@ pub(super) fn want(
         })
         .optional()?;
     if let Some((state, url, known)) = &row {
-        // The md5 names the bytes; without one, the address has to.
+        // The hash names the bytes; without one, the address has to.
         let same = if md5.is_some() {
             *known == md5
         } else {
@@ -103,7 +104,7 @@ pub(super) fn want(
     }
 }
 
-/// The key of a file task: bytes that a site names by md5 are fetched once, whoever wants them.
+/// The key of a file task: bytes that a site names by a hash are fetched once, whoever wants them.
 fn file_key(id: i64, file: &FileRef, md5: Option<&[u8]>) -> String {
     md5.map_or_else(|| format!("{id}/{}/{}", file.role, file.index), hex::encode)
 }

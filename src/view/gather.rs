@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{
     Error, Options, Step, Watch,
+    fields::Subject,
     naming::Want,
     record::{File, Record},
     sidecar::{Nth, sidecar},
-    template::Subject,
 };
 use crate::{
     archive::{Digest, Line, Lines},

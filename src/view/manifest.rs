@@ -129,7 +129,7 @@ impl Manifest {
         let Some(file) = folder.read(OWN)? else {
             return Ok(None);
         };
-        let damaged = |_| {
+        let damaged = |()| {
             Error::Refused(format!(
                 "{}/{OWN} is damaged; remove the folder (nothing in it is needed) and make the view again",
                 at.display()

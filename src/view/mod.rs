@@ -12,6 +12,7 @@
 //!    (`folder`, `origin`, `sidecar`), and writes the manifest as it is then. A kill in between costs nothing: the next
 //!    update knows what was made.
 
+mod fields;
 mod folder;
 mod gather;
 mod manifest;
@@ -24,6 +25,7 @@ mod sidecar;
 mod survey;
 mod template;
 mod update;
+mod work;
 
 use std::path::{Path, PathBuf};
 

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
+    fields::ext_of,
     record::{File, Record, stem},
-    template::ext_of,
 };
 
 /// Which of an item's held files a sidecar is about.
@@ -114,7 +114,7 @@ fn id(text: &str) -> Value {
 fn tags(record: &Record<'_>) -> Value {
     let tags = record.tags();
     if tags.iter().any(|tag| tag.contains(char::is_whitespace)) {
-        return tags.iter().map(|tag| tag.as_ref()).collect();
+        return tags.iter().map(AsRef::as_ref).collect();
     }
     tags.join(" ").into()
 }

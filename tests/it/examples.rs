@@ -40,10 +40,13 @@ fn the_example_configuration_is_good_with_every_key_set() {
         "jobs/one.toml",
         "site = \"konachan.com\"\nlisting = \"posts\"\n",
     );
-    shell.write("cookies.txt", "# Netscape HTTP Cookie File\n");
-    let password = shell.write("password.txt", "secret\n");
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs::set_permissions(password, private).unwrap();
+    for (name, text) in [
+        ("cookies.txt", "# Netscape HTTP Cookie File\n"),
+        ("password.txt", "secret\n"),
+    ] {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(shell.write(name, text), private).unwrap();
+    }
     let ran = shell.larder(&["check"]).ends(0);
     assert!(ran.out.contains("2 jobs, all good"), "{}", ran.out);
     assert!(!ran.out.contains("secret"));

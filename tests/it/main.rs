@@ -1,6 +1,8 @@
 //! larder's integration tests: one binary, a module per story, a mock site per dialect.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod adding;
+mod by_hand;
 mod commands;
 mod contract_json;
 mod crash;
@@ -15,12 +17,15 @@ mod listings;
 mod members;
 mod operations;
 mod pages;
+mod pixiv;
 mod recorded;
 mod shell;
 mod site;
+mod site_keys;
 mod snapshots;
 mod tour;
 mod under_way;
 mod view;
 mod walking;
+mod wiki;
 mod world;

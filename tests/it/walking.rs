@@ -125,8 +125,10 @@ fn searches_with_an_order_of_their_own_go_by_page_and_end() {
                     .expect("a number")
             })
             .collect();
+        // What may have slid from page to page in the first round would be met in the second.
+        let rounds: Vec<_> = numbers.chunk_by(|one, next| one <= next).collect();
         assert!(
-            numbers.len() <= 5 && numbers.is_sorted() && numbers[0] == 1,
+            rounds.len() <= 2 && rounds.iter().all(|round| round.len() <= 5 && round[0] == 1),
             "{tags}: {numbers:?}"
         );
         assert!(
@@ -340,8 +342,8 @@ fn comments_notes_and_pools_become_items_of_their_own() {
                 .filter(|page| page.path == path)
                 .count()
         };
-        // The old build does not say when a post was last commented.
-        assert_eq!(asked("/comment.json") > 6, profile == Profile::Old);
+        // The old build does not say when a post was last commented. Three pages are walked twice, for pages drift.
+        assert_eq!(asked("/comment.json") > 2 * 3 + 1, profile == Profile::Old);
         let before = world.revisions();
         world.run(0);
         assert_eq!(world.revisions(), before);

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::Context as _;
 
+use super::super::Usage;
+
 /// Bytes of a list of addresses: 100,000 long ones.
 const LONGEST: u64 = 64 << 20;
 
@@ -29,9 +31,9 @@ pub(super) fn gather(urls: &[String], file: Option<&Path>) -> anyhow::Result<Vec
     let piped = urls.is_empty() && !io::stdin().is_terminal();
     let (name, bytes) = match file {
         Some(path) if path != Path::new("-") => {
-            let open = fs::File::open(path);
             let name = path.display().to_string();
-            let file = open.with_context(|| format!("read the addresses of {name}"))?;
+            let unreadable = |error| Usage(format!("cannot read the addresses of {name}: {error}"));
+            let file = fs::File::open(path).map_err(unreadable)?;
             (name, read(file)?)
         }
         None if !piped => return Ok(inputs),

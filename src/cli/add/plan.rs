@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
+    path::Path,
     sync::Arc,
 };
 
@@ -18,6 +19,8 @@ use crate::{
 const MOST_JOINED: usize = 200;
 /// Characters of a name that is made up; there must be room for a number behind it.
 const LONG_NAME: usize = 48;
+/// Jobs that are named one by one.
+const MOST_NAMED: usize = 20;
 /// Lines of a job's addresses in its definition.
 const MOST_LINES: usize = 3;
 
@@ -338,6 +341,12 @@ impl Plan {
     /// The jobs that stood for an address already.
     pub(super) fn already(&self) -> String {
         let mut text = String::new();
+        if self.already.len() > MOST_NAMED {
+            let (jobs, addresses) = (self.already.len(), self.already.values().sum::<usize>());
+            return format!(
+                "{jobs} jobs stand for {addresses} of these addresses already: `larder status` names them\n"
+            );
+        }
         for (name, count) in &self.already {
             let _ = match count {
                 1 => writeln!(
@@ -354,15 +363,17 @@ impl Plan {
     }
 }
 
-/// What was added, a line for each job.
-pub(super) fn added(new: &[Planned], saved: bool) -> String {
+/// What was added, a line for each job; `folder` is where their files are, if they have any.
+pub(super) fn added(new: &[Planned], folder: Option<&Path>) -> String {
     let mut text = String::new();
-    for Planned { name, about, .. } in new {
-        let _ = if saved {
-            writeln!(text, "Wrote jobs/{name}.toml: {about}")
-        } else {
-            writeln!(text, "Added `{name}`: {about}")
+    for Planned { name, about, .. } in new.iter().take(MOST_NAMED) {
+        let _ = match folder.map(|folder| folder.join(format!("{name}.toml"))) {
+            Some(path) => writeln!(text, "Wrote {}: {about}", path.display()),
+            None => writeln!(text, "Added `{name}`: {about}"),
         };
+    }
+    if let Some(more) = new.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+        let _ = writeln!(text, "and {more} more jobs; `larder status` names them");
     }
     text
 }

@@ -11,7 +11,8 @@ use anyhow::Context as _;
 use super::{super::Usage, plan::Planned};
 use crate::config::Config;
 
-fn folder(config: &Config) -> PathBuf {
+/// Where the files of jobs go.
+pub(super) fn folder(config: &Config) -> PathBuf {
     config.path.parent().unwrap_or(Path::new("")).join("jobs")
 }
 

@@ -46,7 +46,8 @@ impl Reading<'_> {
     /// `[session]`.
     pub(in super::super) fn session(&self, table: Table<'_>) -> Session {
         let get = table.get("get");
-        let get = get.and_then(|node| node.parsed(|path| Template::compile(path, BTreeMap::new())));
+        let get = get
+            .and_then(|node| node.parsed_inside(|path| Template::compile(path, BTreeMap::new())));
         let secrets = table.need("secrets").and_then(|node| node.table());
         let secrets = secrets.iter().flat_map(Table::entries);
         let secret = |(name, node): (&str, _)| Some((name.to_owned(), self.filter(&node)?));

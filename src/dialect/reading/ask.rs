@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::{
     super::{
         ask::{Ask, Fields, Form, Line},
+        filter::Filter,
         params::Param,
         request::Template,
     },
     Reading,
 };
 use crate::{
-    config::reader::{Node, Table, suggest},
+    config::reader::{Misplaced, Node, Table, suggest},
     http::Method,
 };
 
@@ -39,7 +40,7 @@ impl Reading<'_> {
             }
         };
         let repeated = repeated(table);
-        let template = node.parsed(|path| Template::compile(path, repeated));
+        let template = node.parsed_inside(|path| Template::compile(path, repeated));
         let mut headers = headers(table.get("headers").as_ref());
         for (name, line) in self.headers {
             if !headers.iter().any(|(own, _)| own == name) {
@@ -71,13 +72,53 @@ pub(super) fn check_variables(
     if ask.vars.is_some() {
         return;
     }
+    let path = table.get("get").or_else(|| table.get("post"));
     for variable in ask.variables() {
-        if !params.contains_key(&variable) && !own.contains(&variable.as_str()) {
-            let known = params.keys().map(String::as_str);
-            let hint = suggest(&variable, known.chain(own.iter().copied()));
-            table.error(format!(
-                "nothing gives the template's variable `{variable}`{hint}"
-            ));
+        if params.contains_key(&variable) || own.contains(&variable.as_str()) {
+            continue;
+        }
+        let known = params.keys().map(String::as_str);
+        let hint = suggest(&variable, known.chain(own.iter().copied()));
+        let message = format!("nothing gives the template's variable `{variable}`{hint}");
+        match (&path, ask.template.place_of(&variable)) {
+            (Some(path), at @ Some(_)) => path.error_inside(Misplaced { message, at }),
+            // It is a header's, or a field's.
+            _ => table.error(message),
+        }
+    }
+}
+
+/// A parameter that neither the request nor any filter knows is a slip of the pen.
+pub(super) fn check_params(
+    table: &Table<'_>,
+    ask: &Ask,
+    params: &BTreeMap<String, Param>,
+    filters: &[&Filter],
+) {
+    // What `vars` reads is known when it has run.
+    if ask.vars.is_some() {
+        return;
+    }
+    let variables = ask.variables();
+    let unused = |name: &String| {
+        !variables.contains(name) && !filters.iter().any(|f| f.text().contains(name.as_str()))
+    };
+    for name in params.keys().filter(|name| unused(name)) {
+        let message = format!(
+            "nothing asks for the parameter `{name}`{}",
+            suggest(name, variables.iter().map(String::as_str))
+        );
+        let node = table.get("params").and_then(|node| {
+            let mut entries = node
+                .is_table()
+                .then(|| node.table())??
+                .entries()
+                .into_iter();
+            entries.find(|(key, _)| key == name).map(|(_, node)| node)
+        });
+        match node.or_else(|| table.get("params")) {
+            Some(node) => node.error(message),
+            None => table.error(message),
         }
     }
 }

@@ -6,5 +6,7 @@ CREATE TABLE days (
   PRIMARY KEY (walk, day)
 ) STRICT, WITHOUT ROWID;
 
+-- From here on `md5` of files and objects is whichever hash a site names its files by: 16, 20 or 32 bytes.
+
 ALTER TABLE runs ADD COLUMN full INTEGER NOT NULL DEFAULT 0;  -- 1: days that are remembered are walked too
 ALTER TABLE items ADD COLUMN day TEXT; -- the day whose walk saw it last in its run: one item may be in many days

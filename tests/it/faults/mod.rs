@@ -6,6 +6,7 @@
 mod bodies;
 mod control;
 mod listings;
+mod secrets;
 mod table;
 
 use std::collections::BTreeMap;
