@@ -14,9 +14,9 @@ use crate::{
     http::{Outgoing, redact},
     pace::Host,
     run::{Context, Failure},
-    store::{FileStored, FileTask, Lease},
+    store::{FileStored, FileTask, Group, Lease},
 };
-use transfer::{Brought, Transfer};
+use transfer::{Brought, Outcome, Transfer};
 
 /// What became of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Fetched {
     Asked,
     /// It is stored; its bytes were held already.
     Held,
+    /// It was asked whether it has changed: it has not.
+    Unchanged,
     /// Larder stops before it is there; the task is to be put back.
     Cut,
 }
@@ -70,13 +72,20 @@ pub async fn fetch(
                 named: task.named,
                 etag: None,
                 modified: None,
+                unverified: false,
                 downloaded: 0,
                 put: false,
             }
         }
         None => match download(context, host, job, &lease, task, asked).await? {
-            Some(stored) => stored,
-            None => return Ok(Fetched::Cut),
+            Downloaded::Stored(stored) => stored,
+            Downloaded::Unchanged => {
+                let keep = move |group: &mut Group<'_>| group.file_unchanged(&lease);
+                let kept = context.store.write("keep a file", keep).await;
+                kept.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
+                return Ok(Fetched::Unchanged);
+            }
+            Downloaded::Cut => return Ok(Fetched::Cut),
         },
     };
     let commit = context
@@ -101,6 +110,13 @@ pub fn allowed(site: &Site, host: &str, port: u16) -> bool {
     site.takes_files_from(host, port)
 }
 
+/// What became of a request for a file.
+enum Downloaded {
+    Stored(FileStored),
+    Unchanged,
+    Cut,
+}
+
 async fn download(
     context: &Context,
     host: &Host,
@@ -108,7 +124,7 @@ async fn download(
     lease: &Lease,
     task: FileTask,
     asked: impl FnOnce(),
-) -> Result<Option<FileStored>, Failure> {
+) -> Result<Downloaded, Failure> {
     let url = task
         .url
         .parse()
@@ -127,24 +143,32 @@ async fn download(
         out,
         wanted: promised(&task),
         name: format!("{:x}.{:x}", lease.task, lease.token),
+        unless: task
+            .old
+            .as_ref()
+            .map(|old| (old.etag.clone(), old.modified.clone())),
         part: Part::take(&context.archive, bytes).map(Arc::new),
     };
-    let Some(brought) = transfer.run(asked).await? else {
-        return Ok(None);
+    let brought = match transfer.run(asked).await? {
+        Outcome::Brought(brought) => brought,
+        Outcome::Unchanged => return Ok(Downloaded::Unchanged),
+        Outcome::Cut => return Ok(Downloaded::Cut),
     };
     let Brought {
         put,
         bytes,
         etag,
         modified,
+        unverified,
     } = brought;
-    Ok(Some(FileStored {
+    Ok(Downloaded::Stored(FileStored {
         digest: put.digest,
         bytes: put.bytes,
         media: put.media,
         named: task.named,
         etag,
         modified,
+        unverified,
         downloaded: bytes,
         put: put.fresh,
     }))

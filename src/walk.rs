@@ -330,8 +330,6 @@ fn page(
     page.map_err(|error| Failure {
         status: Some(reply.status),
         retry_after: error.wait.or(reply.retry_after),
-        // Whatever the status: a host that throttles wants to be left alone.
-        slow_down: error.class == Class::RateLimited,
         ..Failure::new(error.class, error.message)
     })
 }
@@ -506,6 +504,7 @@ async fn commit(
         continued: queued(job, continued, &mut hosts)?,
         gone: gone.map(|gone| (gone.why, gone.raw)),
         full: context.full,
+        immutable: endpoint.immutable,
         refused: BTreeSet::new(),
         bad: Vec::new(),
         filtered: page.as_ref().map_or(0, |page| page.filtered),

@@ -160,6 +160,9 @@ fn describe_file(file: &Value, archive: &Archive) -> String {
     if let (Some(width), Some(height)) = (file["width"].as_u64(), file["height"].as_u64()) {
         words.push(format!("{width}x{height}"));
     }
+    if file["unverified_length"] == true {
+        words.push("nothing told its length: it may have been cut".to_owned());
+    }
     format!(
         "{}\n           {}",
         words.join("  "),

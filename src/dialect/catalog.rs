@@ -16,7 +16,7 @@ pub struct Catalog {
 }
 
 /// The dialects built in, as (path for messages, text).
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
     ("moebooru.toml", include_str!("moebooru.toml")),
     (
         "pixiv.toml",
@@ -30,6 +30,7 @@ const BUILT_IN: [(&str, &str); 2] = [
             include_str!("pixiv/account.toml"),
         ),
     ),
+    ("pixiv_ab.toml", include_str!("pixiv_ab.toml")),
 ];
 
 impl Catalog {

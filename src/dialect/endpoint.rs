@@ -48,6 +48,8 @@ pub struct Endpoint {
     pub not_found: Option<NotFound>,
     /// Whether a total of 0 after a larger one is how the site throttles.
     pub zero_throttles: bool,
+    /// Whether the address of a file always means the same bytes.
+    pub immutable: bool,
     /// Where the site leads whoever asks for what is not there: a path below its address.
     pub missing: Option<String>,
     pub(super) matches: Vec<Match>,

@@ -324,7 +324,7 @@ impl Paging {
                 }
                 Step::Next(next(with_number(&at.cursor, "page", page + 1)))
             }
-            By::Offset => self.offset(at, shown, next),
+            By::Offset => self.offset(at, shown, limit, next),
             By::Cursor => shown
                 .next
                 .clone()
@@ -338,7 +338,13 @@ impl Paging {
         }
     }
 
-    fn offset(&self, at: &Position, shown: &Shown, next: impl Fn(Cursor) -> Position) -> Step {
+    fn offset(
+        &self,
+        at: &Position,
+        shown: &Shown,
+        limit: Option<u32>,
+        next: impl Fn(Cursor) -> Position,
+    ) -> Step {
         let offset = number(&at.cursor, "offset", self.first);
         let matches = at.seam.is_empty() || shown.ids.iter().any(|id| at.seam.contains(id));
         if !matches && at.back < MOST_BACK && offset > self.first {
@@ -352,7 +358,12 @@ impl Paging {
             back.pass = at.pass + 1;
             return Step::Next(back);
         }
-        let count = i64::try_from(shown.count).unwrap_or(i64::MAX);
+        let shows = i64::try_from(shown.count).unwrap_or(i64::MAX);
+        // Where entries are hidden they count all the same.
+        let hides = limit
+            .map(i64::from)
+            .filter(|limit| self.hidden && *limit > shows);
+        let count = hides.unwrap_or(shows);
         let end = offset.saturating_add(count);
         if shown
             .total
@@ -360,10 +371,15 @@ impl Paging {
         {
             return Step::End;
         }
-        // Hidden entries make pages short, and a site may allow fewer than were asked for: only what was shown is passed.
+        // A site may allow fewer than were asked for: only what was shown is passed.
         let advance = (count - i64::from(self.overlap)).max((count + 1) / 2);
         let to = offset.saturating_add(advance);
-        Step::Next(next(with_number(&at.cursor, "offset", to)))
+        let mut next = next(with_number(&at.cursor, "offset", to));
+        if hides.is_some() {
+            // Where those that are shown stand is not known, so the next page need not show one of them.
+            next.seam.clear();
+        }
+        Step::Next(next)
     }
 
     /// After a page that shows what the one before showed: the end, the wall, or a slice that begins there.

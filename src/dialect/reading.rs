@@ -80,6 +80,7 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
+        let immutable = table.get("immutable").and_then(|node| node.bool());
         let missing = table.get("missing").and_then(|n| n.parsed(path_below));
         let matches = matches(&table, kind, &params);
         let roles = table
@@ -115,6 +116,7 @@ impl Reading<'_> {
             roles: roles.into_iter().map(str::to_owned).collect(),
             files: files.into_iter().map(str::to_owned).collect(),
             enters_top,
+            immutable: immutable.unwrap_or(false),
             missing,
             matches,
             not_found,

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::class::Class;
 
+/// Entries of one page: every one of them is an item in memory until the page is stored.
+const MOST_ENTRIES: usize = 30_000;
+
 /// What a reply answers: a part of it may be told by the question alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -146,6 +149,9 @@ impl Endpoint {
             .each
             .all_of(value.clone(), &globals)
             .map_err(|error| listing(format!("not a page of `{}`: {error}", self.name)))?;
+        if entries.len() > MOST_ENTRIES {
+            return Err(listing(format!("more than {MOST_ENTRIES} entries")));
+        }
         let mut shown = Shown {
             count: entries.len(),
             ..Shown::default()

@@ -35,8 +35,20 @@ pub(super) struct Transfer<'a> {
     pub(super) wanted: Wanted,
     /// The staging file's name.
     pub(super) name: String,
+    /// The ETag and Last-Modified of what is held under its address.
+    pub(super) unless: Option<(Option<String>, Option<String>)>,
     /// The right to save and go on; `None` when the file must come in one piece.
     pub(super) part: Option<Arc<Part>>,
+}
+
+/// How a transfer ended.
+pub(super) enum Outcome {
+    /// The file is in the archive.
+    Brought(Brought),
+    /// It is still the one that is held.
+    Unchanged,
+    /// Larder stops before the end.
+    Cut,
 }
 
 /// A file in the archive.
@@ -45,6 +57,8 @@ pub(super) struct Brought {
     pub(super) bytes: u64,
     pub(super) etag: Option<String>,
     pub(super) modified: Option<String>,
+    /// Whether nothing tells that it is whole.
+    pub(super) unverified: bool,
 }
 
 /// What came so far.
@@ -62,6 +76,8 @@ enum Step {
     Half(Half),
     /// What was there is of no use.
     Anew,
+    /// It is the one that is held.
+    Unchanged,
     /// Larder stops; what came is saved.
     Cut,
 }
@@ -75,6 +91,8 @@ struct Whole {
     modified: Option<String>,
     /// Whether it came in several requests.
     joined: bool,
+    /// Whether its reply told where it ends.
+    framed: bool,
 }
 
 /// How the reading of a body ended.
@@ -85,11 +103,11 @@ enum Ended {
 }
 
 impl Transfer<'_> {
-    /// Brings the file; `None` when larder stops before the end. `asked` is called when no more is asked of the host.
+    /// Brings the file. `asked` is called when no more is asked of the host.
     ///
     /// # Errors
     /// The failure to judge; nothing was stored.
-    pub(super) async fn run(mut self, asked: impl FnOnce()) -> Result<Option<Brought>, Failure> {
+    pub(super) async fn run(mut self, asked: impl FnOnce()) -> Result<Outcome, Failure> {
         let mut asked = Some(asked);
         let mut half = self.open().await?;
         loop {
@@ -109,15 +127,16 @@ impl Transfer<'_> {
                                 part.distrust();
                             }
                         }
-                        brought => return brought.map(Some),
+                        brought => return brought.map(Outcome::Brought),
                     }
                 }
                 Step::Half(more) => half = Some(more),
                 Step::Anew => {}
-                Step::Cut => return Ok(None),
+                Step::Unchanged => return Ok(Outcome::Unchanged),
+                Step::Cut => return Ok(Outcome::Cut),
             }
             if !self.turn().await {
-                return Ok(None);
+                return Ok(Outcome::Cut);
             }
         }
     }
@@ -158,6 +177,7 @@ impl Transfer<'_> {
                 validator: half.validator.clone(),
                 total: half.total,
             }),
+            unless: self.unless.clone().filter(|_| half.is_none()),
         };
         let site = self.site.clone();
         let may = move |host: &str, port| allowed(&site, host, port);
@@ -168,6 +188,9 @@ impl Transfer<'_> {
                 tracing::debug!("Beginning anew: {error}");
                 self.drop_half(half);
                 return Ok(Step::Anew);
+            }
+            (Err(error), None) if self.unless.is_some() && error.status == Some(304) => {
+                return Ok(Step::Unchanged);
             }
             // What is saved stays for the next try.
             (Err(error), _) => return Err(error.into()),
@@ -203,6 +226,7 @@ impl Transfer<'_> {
                 etag: download.etag.take(),
                 modified: download.last_modified.take(),
                 joined: before > 0,
+                framed: download.framed,
             })),
             Ended::Cut | Ended::Broken(_)
                 if may_go_on(&ended) && came >= WORTH && validator.is_some() =>
@@ -299,8 +323,11 @@ impl Transfer<'_> {
             wanted,
             etag,
             modified,
+            framed,
             ..
         } = whole;
+        let hashes = [&wanted.md5, &wanted.sha1, &wanted.sha256];
+        let told = framed || wanted.bytes.is_some() || hashes.into_iter().any(Option::is_some);
         let _storing = self
             .context
             .storing
@@ -334,6 +361,7 @@ impl Transfer<'_> {
             bytes,
             etag,
             modified,
+            unverified: !told,
         })
     }
 

@@ -1,10 +1,13 @@
 //! Bodies that are read to their end, but not without one: size, speed and announced length are checked on the way.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::Response;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
 use url::Url;
 
 use super::{
@@ -15,6 +18,9 @@ use crate::class::Class;
 
 /// Bytes per second; slower, over the stall timeout, is a stall.
 const LEAST_SPEED: f64 = 1024.0;
+
+/// A page with more bytes is large.
+const LARGE: usize = 1 << 20;
 
 /// How many bytes a body may have.
 #[derive(Debug, Clone, Copy)]
@@ -95,13 +101,30 @@ impl Body {
         }
     }
 
-    /// Appends everything to `whole`; what came before an error stays there.
-    pub(super) async fn read(&mut self, whole: &mut Vec<u8>) -> Result<(), Error> {
+    /// Appends everything to `whole`; what came before an error stays there. A body that is large waits for one of
+    /// `large` before it goes on, and the reply keeps the permit: many of them at once would fill the memory.
+    pub(super) async fn read(
+        &mut self,
+        whole: &mut Vec<u8>,
+        large: &Arc<Semaphore>,
+    ) -> Result<Option<OwnedSemaphorePermit>, Error> {
         self.fits()?;
+        let mut permit = None;
         while let Some(chunk) = self.chunk().await? {
+            let needed = whole.len() + chunk.len();
+            if needed > LARGE && permit.is_none() {
+                // Nobody closes it. Waiting here is no stall of the server's.
+                permit = large.clone().acquire_owned().await.ok();
+            }
+            if needed > whole.capacity() {
+                // Doubling, as a vector does by itself, but never beyond what may come.
+                let most = usize::try_from(self.limit.most()).unwrap_or(usize::MAX);
+                let room = (whole.capacity() * 2).min(most).max(needed);
+                whole.reserve_exact(room - whole.len());
+            }
             whole.extend_from_slice(&chunk);
         }
-        Ok(())
+        Ok(permit)
     }
 
     /// The next bytes, or `None` at the end. Dropping the future loses nothing.
@@ -179,6 +202,8 @@ pub struct Download {
     pub start: u64,
     /// The announced length of the whole file.
     pub length: Option<u64>,
+    /// Whether the reply says where it ends, by a length or by its framing; without, whatever cuts it looks like its end.
+    pub framed: bool,
     /// What a later request may use to go on with this very file; `None` when it cannot.
     pub validator: Option<Validator>,
     /// Such as `image/png`: lower case, without parameters.

@@ -7,10 +7,13 @@ use std::{
 };
 
 use reqwest::{
-    Client, Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED, RETRY_AFTER},
+    Client, Response, Version,
+    header::{
+        CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED, RETRY_AFTER,
+        TRANSFER_ENCODING,
+    },
 };
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 use url::Url;
 
 use super::{
@@ -29,6 +32,8 @@ use crate::{class::Class, config::Network, pace::retry_after};
 const MOST_HOPS: usize = 10;
 /// Bytes of all headers of a reply.
 const MOST_HEADERS: usize = 64 * 1024;
+/// Large pages in memory at once: two that are parsed, and one on its way.
+const MOST_LARGE: usize = 3;
 /// Idle connections are closed after this long.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -60,6 +65,8 @@ struct Inner {
     guard: Guard,
     /// Made when first needed, one per kind: a few for each proxy.
     clients: Mutex<HashMap<Kind, Client>>,
+    /// Permits for large pages, from their second MiB until they are read.
+    large: Arc<Semaphore>,
 }
 
 /// What is known of a file before it is asked for.
@@ -69,6 +76,8 @@ pub struct Known {
     pub bytes: Option<u64>,
     /// What is at hand of it.
     pub resume: Option<Resume>,
+    /// The ETag and Last-Modified of a whole one that is held: only another one is wanted.
+    pub unless: Option<(Option<String>, Option<String>)>,
 }
 
 /// Whether a media host and port may be asked.
@@ -96,6 +105,7 @@ impl Http {
             names,
             guard,
             clients: Mutex::default(),
+            large: Arc::new(Semaphore::new(MOST_LARGE)),
         };
         for use_ in [Use::Page, Use::File] {
             let proxy = network.proxy.clone();
@@ -127,7 +137,8 @@ impl Http {
         let limit = Limit::Key("max_page", network.max_page);
         let mut body = Body::new(response, asked, network.stall_timeout, limit);
         let mut whole = Vec::new();
-        match body.read(&mut whole).await {
+        let large = match body.read(&mut whole, &self.inner.large).await {
+            Ok(large) => large,
             // Of a refusal, the status says more than what is wrong with its body.
             Err(error) if status < 400 => {
                 return Err(Error {
@@ -136,8 +147,8 @@ impl Http {
                     ..error
                 });
             }
-            _ => {}
-        }
+            Err(_) => None,
+        };
         echo::strip(&mut whole, out);
         Ok(Reply {
             status,
@@ -146,6 +157,7 @@ impl Http {
             date,
             body: whole.into(),
             url: body.asked.url,
+            large: large.map(Arc::new),
         })
     }
 
@@ -154,25 +166,31 @@ impl Http {
     /// # Errors
     /// Everything but status 200, or 206 where the rest was asked for and is what comes; a file larger than `max_file`, or
     /// than the listing says, when its length is announced. An error with status 206 or 416 about a rest says that nothing
-    /// is wrong but the part at hand.
+    /// is wrong but the part at hand; one with 304 where a file is held, that it is still the same.
     pub async fn file(
         &self,
         out: &Outgoing,
         known: &Known,
         allowed: MediaHosts<'_>,
     ) -> Result<Download, Error> {
-        let resuming;
-        let out = match &known.resume {
-            None => out,
-            Some(resume) => {
-                let mut headers = out.headers.clone();
-                headers.extend(resume.headers());
-                resuming = Outgoing {
-                    headers,
-                    ..out.clone()
-                };
-                &resuming
-            }
+        let mut headers = out.headers.clone();
+        headers.extend(known.resume.iter().flat_map(Resume::headers));
+        if let Some((etag, modified)) = &known.unless {
+            let header = |name: &str, value: &Option<String>| {
+                value.clone().map(|value| (name.to_owned(), value))
+            };
+            headers.extend(header("If-None-Match", etag));
+            headers.extend(header("If-Modified-Since", modified));
+        }
+        let conditional;
+        let out = if headers.len() == out.headers.len() {
+            out
+        } else {
+            conditional = Outgoing {
+                headers,
+                ..out.clone()
+            };
+            &conditional
         };
         let (response, asked) = self.inner.ask(out, Use::File, "*/*", Some(allowed)).await?;
         let status = response.status().as_u16();
@@ -202,14 +220,28 @@ impl Http {
                 format_args!("sent as `{encoding}` although no content encoding was asked for");
             return Err(with_status(asked.error(Class::Decode, what)));
         }
+        let etag = text(&response, ETAG);
+        if let Some((known, _)) = &known.unless
+            && etag.is_some()
+            && etag == *known
+        {
+            // A server that does not know of conditions sends the same one again.
+            let same = asked.error(Class::Protocol, "the same file came again");
+            return Err(Error {
+                status: Some(304),
+                ..same
+            });
+        }
         let announced = response.content_length();
+        let framed = announced.is_some()
+            || response.version() >= Version::HTTP_2
+            || response.headers().contains_key(TRANSFER_ENCODING);
         let rest = resume
             .map(|resume| resume.check(response.headers(), announced))
             .transpose()
             .map_err(|what| with_status(asked.error(Class::Protocol, what)))?;
         let start = resume.map_or(0, |resume| resume.offset);
         let content_type = essence(&response);
-        let etag = text(&response, ETAG);
         let last_modified = text(&response, LAST_MODIFIED);
         let validator = Validator::of(response.headers());
         let url = asked.url.clone();
@@ -227,6 +259,7 @@ impl Http {
             status,
             start,
             length: rest.or(announced),
+            framed,
             validator,
             content_type,
             etag,

@@ -16,9 +16,10 @@ mod resolve;
 mod trip;
 mod wall;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 pub use address::{Blocked, Guard, Reach, not_public};
@@ -152,6 +153,9 @@ pub struct Reply {
     pub body: Bytes,
     /// The URL that answered, without secrets.
     pub url: Url,
+    /// Lets the next large page be read once this one is dropped.
+    #[expect(dead_code, reason = "held, not looked at")]
+    large: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub struct DryReport {
 ///
 /// # Errors
 /// When the site's address has no host.
+#[expect(clippy::too_many_arguments, reason = "what a run finds in its context")]
 pub async fn dry_run(
     job: &Arc<Job>,
     firsts: Vec<PageTask>,

@@ -282,6 +282,7 @@ async fn perform(
                 }
                 // Before the lanes are woken: a page beyond a limit must not be claimed.
                 if walked.listing {
+                    active.walked.fetch_add(1, Ordering::Relaxed);
                     active.listed.fetch_add(walked.items, Ordering::Relaxed);
                 }
                 let more = walked.outcome == PageOutcome::Stored { more: true };
@@ -299,8 +300,10 @@ async fn perform(
         Work::File(file) => match fetch(context, &host, job, lease, file, asked).await {
             Ok(Fetched::Cut) => runner.put_back(lease).await,
             Ok(fetched) => {
-                if fetched == Fetched::Asked {
-                    host.served();
+                match fetched {
+                    Fetched::Asked => host.served(),
+                    Fetched::Unchanged => host.ok(),
+                    Fetched::Held | Fetched::Cut => {}
                 }
                 runner.check_limits(&active, false).await
             }
@@ -450,8 +453,9 @@ impl Runner {
                 .await;
             return paused.map_err(|error| Failure::new(Class::Storage, error.to_string()));
         }
+        let pages = i64::try_from(active.walked.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         let listed = i64::try_from(active.listed.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-        let walked = passed(job.max_pages, now.pages_done - active.before.pages_done)
+        let walked = passed(job.max_pages, pages)
             .map(|limit| message("max_pages", limit))
             .or_else(|| passed(job.max_items, listed).map(|limit| message("max_items", limit)));
         if let Some(message) = walked.filter(|_| walks_on) {

@@ -13,7 +13,10 @@ mod walks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -111,6 +114,8 @@ pub struct Active {
     pub days_known: usize,
     /// Entries that the walk before met.
     pub earlier: Option<u64>,
+    /// Pages of its listing that this process has stored.
+    walked: AtomicU64,
     /// Items of its listing that this process has kept.
     listed: AtomicUsize,
     /// Set when the walk has come to a limit of the job: what it found is still fetched.
@@ -195,6 +200,7 @@ impl Runner {
                 before,
                 days_known: begun.days_known,
                 earlier: begun.earlier,
+                walked: AtomicU64::new(0),
                 listed: AtomicUsize::new(0),
                 walked_enough: Mutex::default(),
                 ended: Mutex::default(),

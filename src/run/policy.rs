@@ -121,20 +121,20 @@ fn hold(
     throttle: &Throttle,
     host: &Host,
 ) -> Option<bool> {
-    let in_words = failure.class.remedy() == Remedy::Deferred;
     let (backoff, status) = (network.backoff, failure.status);
     if failure.unreached {
         return host.unreached(backoff).then_some(true);
     }
+    let throttles = failure.class.remedy() == Remedy::Deferred;
     if let Some(wait) = failure.retry_after {
         host.hold(wait, HoldReason::RetryAfter, status);
-    } else if (failure.slow_down || in_words) && !throttle.waits.is_empty() {
+    } else if (failure.slow_down || throttles) && !throttle.waits.is_empty() {
         host.throttled_by(&throttle.waits, status);
-    } else if failure.slow_down {
-        host.throttled(backoff, status);
-    } else if in_words {
-        // Such as a code in a reply with status 200.
+    } else if throttles && status.is_some_and(|status| (200..300).contains(&status)) {
+        // A code in a reply that looks like a good one: such a site means it.
         host.throttled_in_words(backoff, status);
+    } else if throttles || failure.slow_down {
+        host.throttled(backoff, status);
     } else if status == Some(403) && !is_page {
         return Some(host.refused(backoff));
     } else {

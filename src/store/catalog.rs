@@ -89,6 +89,8 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         })
         .optional()?;
     let first = row.as_ref().is_none_or(|row| row.run != lease.run);
+    // Once in a run is enough.
+    group.rechecks &= first;
     let new = first || day.is_some() && row.as_ref().is_some_and(|row| row.day != day);
     if first {
         group.changes.run(lease.run).seen += 1;
@@ -516,7 +518,7 @@ fn finish(
 
 fn file_states(group: &Group<'_>, id: i64, item: &Item) -> Result<Vec<FileState>, Error> {
     let mut select = group.db.prepare_cached(
-        "SELECT f.object, o.bytes, o.media, f.class, f.etag, f.modified
+        "SELECT f.object, o.bytes, o.media, f.class, f.etag, f.modified, f.unverified
          FROM files f LEFT JOIN objects o ON o.sha256 = f.object
          WHERE f.item = ? AND f.role = ? AND f.idx = ?",
     )?;
@@ -540,6 +542,7 @@ fn file_states(group: &Group<'_>, id: i64, item: &Item) -> Result<Vec<FileState>
                 last_modified: row.get(5)?,
                 width: file.width,
                 height: file.height,
+                unverified_length: row.get(6)?,
                 missing: row.get(3)?,
             })
         })

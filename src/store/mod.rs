@@ -24,7 +24,9 @@ pub use days::Day;
 pub use files::FileStored;
 pub use members::Placed;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome, Seen};
-pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
+pub use queue::{
+    Claim, Claimed, FileTask, Lease, Old, PageTask, Task, Verdict, Why, Work, page_key,
+};
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use requests::{Answered, Request, Retried, ask};
 pub use runs::{Begun, JobSpec, Walks};

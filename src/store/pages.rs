@@ -31,6 +31,8 @@ pub struct PageCommit {
     pub gone: Option<(String, Option<String>)>,
     /// Whether items are looked up again whatever is known of them.
     pub full: bool,
+    /// Whether the address of a file always means the same bytes.
+    pub immutable: bool,
     /// `host:port` of hosts that files may not come from.
     pub refused: std::collections::BTreeSet<String>,
     /// Entries that no filter could read, as (raw JSON, message).
@@ -91,6 +93,7 @@ impl Group<'_> {
             continued,
             gone,
             full,
+            immutable,
             refused,
             bad,
             filtered,
@@ -105,6 +108,7 @@ impl Group<'_> {
         let (mut shown, mut new) = (0, 0);
         let known = self.changes.items;
         for seen in items {
+            self.rechecks = !immutable;
             let sight = catalog::Sight {
                 site: &site,
                 seen,

@@ -90,8 +90,19 @@ pub struct FileTask {
     pub named: Option<String>,
     /// An object of this name that came meanwhile: no request is needed.
     pub held: Option<Digest>,
+    /// What is held of it, and whether that has changed is what is asked.
+    pub old: Option<Old>,
     /// The item's normal form while it is a draft, for what the listing promised about the file.
     pub draft: Option<String>,
+}
+
+/// Bytes that are held under an address, and what the site said of them.
+#[derive(Debug, Clone)]
+pub struct Old {
+    /// As it was sent.
+    pub etag: Option<String>,
+    /// As it was sent.
+    pub modified: Option<String>,
 }
 
 /// What to claim.
@@ -212,7 +223,8 @@ impl Group<'_> {
             ""
         };
         let sql = format!(
-            "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft, i.site
+            "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft,
+                    f.object IS NOT NULL, f.etag, f.modified, i.site
              FROM tasks t
              LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
              LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
@@ -241,7 +253,7 @@ impl Group<'_> {
                 let md5: Option<Vec<u8>> = row.get(9)?;
                 Work::File(FileTask {
                     item: row.get(5)?,
-                    site: row.get::<_, Option<String>>(11)?.unwrap_or_default(),
+                    site: row.get::<_, Option<String>>(14)?.unwrap_or_default(),
                     role: row.get(6)?,
                     index: row.get(7)?,
                     url: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
@@ -251,6 +263,16 @@ impl Group<'_> {
                         .transpose()?
                         .flatten(),
                     named: md5.map(hex::encode),
+                    old: row
+                        .get::<_, Option<bool>>(11)?
+                        .filter(|held| *held)
+                        .map(|_| {
+                            Ok::<_, rusqlite::Error>(Old {
+                                etag: row.get(12)?,
+                                modified: row.get(13)?,
+                            })
+                        })
+                        .transpose()?,
                     draft: row.get(10)?,
                 })
             };

@@ -214,7 +214,7 @@ impl Reader {
         // Uses runs_of_job; a job has a run a night, so the sums are short.
         let sql = format!(
             "SELECT started, ended, result, total, {}, {} FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1",
-            if self.schema < 5 { "NULL" } else { "wall" },
+            if self.schema < 6 { "NULL" } else { "wall" },
             RunCounts::COLUMNS
         );
         job.last = self
@@ -262,7 +262,7 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn hosts(&self) -> Result<Vec<HostRow>, Error> {
-        let streak = if self.schema < 5 { "0" } else { "streak" };
+        let streak = if self.schema < 6 { "0" } else { "streak" };
         let sql = format!(
             "SELECT host, until, reason, requests, throttled, {streak} FROM hosts ORDER BY host"
         );

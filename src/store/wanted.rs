@@ -18,6 +18,9 @@ use crate::{
 /// Runs that give a file up for a lasting reason before walks leave it alone.
 const LASTING_ROUNDS: i64 = 2;
 
+/// A file's row: state, address, the hash that names it, and whether a validator of it is known.
+type Known = (String, Option<String>, Option<Vec<u8>>, bool);
+
 /// Makes sure that a file is held or in the queue. Returns whether the item must wait for it.
 pub(super) fn want(
     group: &mut Group<'_>,
@@ -28,16 +31,16 @@ pub(super) fn want(
 ) -> Result<bool, Error> {
     // Most sites name their files by MD5; the column of that name has whichever hash it is.
     let md5 = file.named();
-    let row: Option<(String, Option<String>, Option<Vec<u8>>)> = group
+    let row: Option<Known> = group
         .db
         .prepare_cached(
-            "SELECT state, url, md5 FROM files WHERE item = ? AND role = ? AND idx = ?",
+            "SELECT state, url, md5, coalesce(etag, modified) IS NOT NULL FROM files WHERE item = ? AND role = ? AND idx = ?",
         )?
         .query_row((id, &file.role, file.index), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })
         .optional()?;
-    if let Some((state, url, known)) = &row {
+    if let Some((state, url, known, validated)) = &row {
         // The hash names the bytes; without one, the address has to.
         let same = if md5.is_some() {
             *known == md5
@@ -49,6 +52,19 @@ pub(super) fn want(
             ("held", _) if file.url.is_none() && md5.is_none() => {
                 group.changes.run(lease.run).known += 1;
                 return Ok(false);
+            }
+            ("held", true)
+                if group.rechecks
+                    && *validated
+                    && md5.is_none()
+                    && item.gone.is_none()
+                    && refusal(group, item, file).is_none() =>
+            {
+                let sql =
+                    "UPDATE files SET state = 'waiting' WHERE item = ? AND role = ? AND idx = ?";
+                let mut wait = group.db.prepare_cached(sql)?;
+                wait.execute((id, &file.role, file.index))?;
+                return adopt(group, lease, id, file, None);
             }
             ("held", true) => {
                 group.changes.run(lease.run).known += 1;
@@ -167,7 +183,7 @@ fn adopt(
     if state != "failed" {
         return Ok(true);
     }
-    let sql = "UPDATE files SET state = 'missing', class = (SELECT class FROM tasks WHERE job = ?1 AND kind = 'file' AND key = ?2)
+    let sql = "UPDATE files SET state = CASE WHEN object IS NULL THEN 'missing' ELSE 'held' END, class = (SELECT class FROM tasks WHERE job = ?1 AND kind = 'file' AND key = ?2)
                WHERE item = ?3 AND role = ?4 AND idx = ?5";
     group
         .db

@@ -40,6 +40,8 @@ pub struct Group<'a> {
     pub(super) changes: Changes,
     /// Hosts that the page being stored may not take files from.
     pub(super) refused: BTreeSet<String>,
+    /// Whether files that are held and that nothing but their address names are asked about again.
+    pub(super) rechecks: bool,
     /// Now.
     pub(super) now: Millis,
 }
@@ -294,6 +296,7 @@ impl Writer {
                 shards: &mut shards,
                 changes: Changes::default(),
                 refused: BTreeSet::new(),
+                rechecks: false,
                 now: self.clock.now(),
             };
             replies.push(act(&mut group));

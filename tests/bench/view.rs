@@ -239,6 +239,7 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
                 .iter()
                 .map(|(item, _)| (item.clone(), Vec::new()))
                 .collect(),
+            immutable: true,
             refused: BTreeSet::new(),
             bad: Vec::new(),
             filtered: 0,
@@ -279,6 +280,7 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
                 named: Some(md5),
                 etag: None,
                 modified: None,
+                unverified: false,
                 downloaded: body.len() as u64,
                 put: false,
             };

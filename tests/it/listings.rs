@@ -181,8 +181,8 @@ fn all_pools_with_their_posts_are_walked_though_they_share_them() {
         .collect();
     assert_eq!(
         lists.len(),
-        4,
-        "two pages, and an empty one asked twice: {lists:?}"
+        8,
+        "two pages and an empty one asked twice, and a round more since page numbers drift: {lists:?}"
     );
     a_second_run_adds_nothing(&world);
 }
@@ -227,8 +227,8 @@ fn tags_are_kept_with_their_kinds() {
     );
     assert_eq!(
         asked(&world).len(),
-        4,
-        "two pages of ten, and an empty one asked twice"
+        8,
+        "two pages of ten and an empty one asked twice, and a round more since page numbers drift"
     );
     a_second_run_adds_nothing(&world);
 }
@@ -428,7 +428,8 @@ fn topics_of_the_forum_are_kept_with_their_replies() {
         .into_iter()
         .filter(|asked| asked.contains("parent_id=2&"))
         .collect();
-    assert_eq!(asked_for, [replies("1"), replies("2")]);
+    // A round more, since page numbers drift.
+    assert_eq!(asked_for, ["1", "2", "1", "2"].map(replies));
     a_second_run_adds_nothing(&world);
     // An answer lifts its topic, and the topic is seen changed.
     world.booru.topic("one more", 2);

@@ -18,6 +18,7 @@ mod members;
 mod operations;
 mod pages;
 mod pixiv;
+mod rechecks;
 mod recorded;
 mod shell;
 mod site;

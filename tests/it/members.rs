@@ -233,36 +233,9 @@ fn an_archive_of_the_first_version_opens_and_its_items_join_at_the_next_run() {
     let world = World::new(Booru::builder().posts(5));
     world.run(0);
     let before = world.revisions();
-    put_back_to_the_first_schema(&world.archive("larder.db"));
+    world.put_back_to_the_first_schema();
     world.status();
     world.run(0);
     assert_eq!(count(&world, "joined"), 10);
     assert_eq!((world.revisions(), world.booru.files().len()), (before, 5));
-}
-
-/// Makes the database what the first version would have left: its tables, with what of the rows they can hold.
-fn put_back_to_the_first_schema(path: &std::path::Path) {
-    let first = path.with_extension("first");
-    let db = rusqlite::Connection::open(&first).unwrap();
-    db.execute_batch(include_str!("../../src/store/schema/0001.sql"))
-        .unwrap();
-    db.execute("ATTACH ? AS later", [path.to_str().unwrap()])
-        .unwrap();
-    let names = |sql: &str| -> Vec<String> {
-        let mut select = db.prepare(sql).unwrap();
-        let rows = select.query_map([], |row| row.get(0)).unwrap();
-        rows.map(Result::unwrap).collect()
-    };
-    db.pragma_update(None, "foreign_keys", "OFF").unwrap();
-    for table in names("SELECT name FROM main.sqlite_schema WHERE type = 'table'") {
-        let columns = names(&format!("SELECT name FROM pragma_table_info('{table}')")).join(", ");
-        db.execute_batch(&format!(
-            "DELETE FROM main.{table}; INSERT INTO main.{table} ({columns}) SELECT {columns} FROM later.{table}"
-        ))
-        .unwrap();
-    }
-    db.execute_batch("DETACH later; PRAGMA user_version = 1")
-        .unwrap();
-    drop(db);
-    std::fs::rename(first, path).unwrap();
 }

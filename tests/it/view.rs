@@ -250,12 +250,7 @@ fn a_view_of_jobs_shows_what_their_listings_have_shown() {
 fn a_database_that_knows_no_members_yet_shows_everything_and_says_what_to_do() {
     let world = World::new(Booru::builder().posts(4));
     world.run(0);
-    let db = rusqlite::Connection::open(world.archive("larder.db")).unwrap();
-    db.execute_batch(
-        "DROP TABLE members; ALTER TABLE runs DROP COLUMN whole; PRAGMA user_version = 1",
-    )
-    .unwrap();
-    drop(db);
+    world.put_back_to_the_first_schema();
     world.view(0, &["--name", "{job}/{id}"]).says("4 made");
     world
         .view(0, &[JOB])

@@ -233,6 +233,11 @@ impl World {
         self.folder.path().join("archive.toml")
     }
 
+    /// Makes the database what the first version of larder would have left.
+    pub(super) fn put_back_to_the_first_schema(&self) {
+        put_back_to_the_first_schema(&self.archive("larder.db"));
+    }
+
     /// A path below the archive.
     pub(super) fn archive(&self, below: &str) -> PathBuf {
         self.folder.path().join("archive").join(below)
@@ -456,4 +461,31 @@ pub(super) fn files_below(folder: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// Makes the database what the first version would have left: its tables, with what of the rows they can hold.
+fn put_back_to_the_first_schema(path: &Path) {
+    let first = path.with_extension("first");
+    let db = rusqlite::Connection::open(&first).unwrap();
+    db.execute_batch(include_str!("../../src/store/schema/0001.sql"))
+        .unwrap();
+    db.execute("ATTACH ? AS later", [path.to_str().unwrap()])
+        .unwrap();
+    let names = |sql: &str| -> Vec<String> {
+        let mut select = db.prepare(sql).unwrap();
+        let rows = select.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    db.pragma_update(None, "foreign_keys", "OFF").unwrap();
+    for table in names("SELECT name FROM main.sqlite_schema WHERE type = 'table'") {
+        let columns = names(&format!("SELECT name FROM pragma_table_info('{table}')")).join(", ");
+        db.execute_batch(&format!(
+            "DELETE FROM main.{table}; INSERT INTO main.{table} ({columns}) SELECT {columns} FROM later.{table}"
+        ))
+        .unwrap();
+    }
+    db.execute_batch("DETACH later; PRAGMA user_version = 1")
+        .unwrap();
+    drop(db);
+    fs::rename(first, path).unwrap();
 }

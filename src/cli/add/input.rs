@@ -6,8 +6,6 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context as _;
-
 use super::super::Usage;
 
 /// Bytes of a list of addresses: 100,000 long ones.
@@ -30,24 +28,22 @@ pub(super) fn gather(urls: &[String], file: Option<&Path>) -> anyhow::Result<Vec
     let mut inputs: Vec<_> = urls.iter().map(argument).collect();
     let piped = urls.is_empty() && !io::stdin().is_terminal();
     let (name, bytes) = match file {
-        Some(path) if path != Path::new("-") => {
-            let name = path.display().to_string();
-            let unreadable = |error| Usage(format!("cannot read the addresses of {name}: {error}"));
-            let file = fs::File::open(path).map_err(unreadable)?;
-            (name, read(file)?)
-        }
+        Some(path) if path != Path::new("-") => (
+            path.display().to_string(),
+            fs::File::open(path).and_then(read),
+        ),
         None if !piped => return Ok(inputs),
-        _ => ("standard input".to_owned(), read(io::stdin().lock())?),
+        _ => ("standard input".to_owned(), read(io::stdin().lock())),
     };
+    let bytes =
+        bytes.map_err(|error| Usage(format!("cannot read the addresses of {name}: {error}")))?;
     inputs.extend(lines(&name, &String::from_utf8_lossy(&bytes)));
     Ok(inputs)
 }
 
-fn read(from: impl Read) -> anyhow::Result<Vec<u8>> {
+fn read(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(LONGEST)
-        .read_to_end(&mut bytes)
-        .context("read the addresses")?;
+    from.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -87,6 +87,11 @@ impl Reading<'_> {
         if paging.overlap > 0 && by != Some(By::Offset) {
             node.error("`overlap` goes with `by = \"offset\"`");
         }
+        if let (Some(size), Some(max)) = (paging.size, paging.max)
+            && size > max
+        {
+            node.error("`size` must not be larger than `max`");
+        }
         if paging.size.is_some_and(|size| size <= paging.overlap) {
             node.error("`overlap` must be smaller than `size`");
         }

@@ -390,6 +390,35 @@ fn fault_61_of_a_body_without_a_length_only_a_hash_tells_that_it_is_whole() {
 }
 
 #[test]
+fn fault_61_a_file_that_nothing_tells_the_length_of_is_marked() {
+    let world = World::new(Booru::builder().posts(2));
+    let [closed, chunked] = world.booru.ids()[..] else {
+        panic!("two posts")
+    };
+    hide_hashes(&world);
+    let bytes = jpeg(7, 3000);
+    let close = http("HTTP/1.1 200 OK\nConnection: close", &bytes);
+    world.booru.script(What::File(closed), vec![close]);
+    let chunk = [&b"bb8\r\n"[..], &jpeg(8, 3000), b"\r\n0\r\n\r\n"].concat();
+    let chunk = http("HTTP/1.1 200 OK\nTransfer-Encoding: chunked", &chunk);
+    world.booru.script(What::File(chunked), vec![chunk]);
+    world.run(0);
+    assert_eq!(met(&world.booru.files()), ["Raw"; 2]);
+    let posts = world.posts();
+    let marked = |id| posts[id]["files"][0]["unverified_length"] == true;
+    assert!(marked(&closed) && !marked(&chunked), "{posts:?}");
+    assert!(
+        posts[&chunked]["files"][0]
+            .get("unverified_length")
+            .is_none()
+    );
+    world
+        .larder(&["show", &format!("127.0.0.1/post/{closed}")])
+        .expect(0)
+        .says("it may have been cut");
+}
+
+#[test]
 fn fault_62_a_page_in_place_of_a_picture_is_never_kept_and_a_login_form_is_named() {
     let form = r#"<!DOCTYPE html><form><input type="password" name="p"></form>"#;
     let challenge = "<html><title>Just a moment...</title></html>";
@@ -494,4 +523,27 @@ fn fault_05_a_part_holds_only_bytes_that_were_synced() {
     world.run(0);
     world.holds_everything();
     assert_eq!(offsets(&asked_for(&world, id)), [0, CUT, CUT]);
+}
+
+#[test]
+fn fault_01_a_killed_larder_leaves_what_it_saved_of_a_large_file() {
+    const MIB: usize = 1 << 20;
+    let (world, id) = large(80 * MIB);
+    // Slow enough at the end that the kill comes before it.
+    let slow = Fault::Slow(2 * MIB, Duration::from_millis(50));
+    world.booru.script(What::File(id), vec![slow]);
+    let running = world.spawn(&["run"]);
+    let saved = |end: &str| {
+        let files = files_below(&world.archive("staging"));
+        files
+            .iter()
+            .any(|path| path.extension().is_some_and(|e| e == end))
+    };
+    wait_for("a saved part", LONG, || saved("part"));
+    running.kill();
+    world.run(0);
+    world.holds_everything();
+    let from = offsets(&asked_for(&world, id));
+    assert!(from.len() == 2 && from[1] >= 64 * MIB, "{from:?}");
+    assert!(files_below(&world.archive("staging")).is_empty());
 }

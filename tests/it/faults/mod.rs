@@ -5,7 +5,9 @@
 
 mod bodies;
 mod control;
+mod egress;
 mod listings;
+mod memory;
 mod secrets;
 mod table;
 

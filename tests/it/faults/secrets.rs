@@ -273,11 +273,13 @@ fn fault_96_nothing_that_a_site_writes_acts_on_the_terminal() {
     let page = Fault::Body("application/json", page.to_string().into_bytes());
     world.booru.clear_log();
     let error = Fault::Status(500, vec![("Content-Type", "application/json")], reason);
-    world.booru.script(What::Page, vec![error, page]);
     world.booru.script(
         What::PageWith("id:<*"),
         forever(Fault::Body("application/json", b"[]".to_vec())),
     );
+    world
+        .booru
+        .script(What::Page, [vec![error], forever(page)].concat());
     world.job(
         "seed",
         "where = 'if .id == \"1\" then false else (.author.name | error) end'",

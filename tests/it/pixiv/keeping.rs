@@ -28,7 +28,7 @@ fn a_work_that_is_uploaded_again_is_a_new_revision_and_keeps_both_files() {
         for record in [old, new] {
             let held = text(&record["files"][0]["sha256"]);
             let bytes = folder.shell.larder(&["cat", &held]).ends(0).bytes;
-            assert!(String::from_utf8_lossy(&bytes).starts_with("bytes of "));
+            assert!(String::from_utf8_lossy(&bytes).contains("bytes of "));
         }
     }
     let shown = folder
@@ -119,7 +119,7 @@ fn a_work_that_is_gone_when_it_is_looked_up_is_a_tombstone_and_no_failure() {
     assert!(folder.failures().is_empty(), "{:?}", folder.failures());
     let records = folder.records();
     assert_eq!(records["illust/101"]["type"], "gone");
-    assert_eq!(records["illust/102"]["files"][0]["state"], "stored");
+    assert!(records["illust/102"]["files"][0]["sha256"].is_string());
 }
 
 #[test]

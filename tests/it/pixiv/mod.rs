@@ -1,5 +1,6 @@
 //! pixiv: replies in recorded shapes, and stories with a mock of the whole site.
 
+mod ab;
 mod account;
 mod archiving;
 mod drift;
@@ -32,10 +33,14 @@ struct Folder<'a> {
     site: &'a Pixiv,
     /// The cookie that is set.
     session: Option<&'static str>,
+    /// Requests to the API at once.
+    connections: u32,
     /// Lines before the first table.
     top: String,
     /// More of `[network]`.
     network: String,
+    /// Hosts besides the mock's own.
+    allow: Vec<String>,
     /// Jobs, and tables of other sites.
     jobs: String,
 }
@@ -47,8 +52,10 @@ impl<'a> Folder<'a> {
             shell: Shell::new(),
             site,
             session: Some(site::SESSION),
+            connections: 2,
             top: String::new(),
             network: String::new(),
+            allow: Vec::new(),
             jobs: String::new(),
         }
     }
@@ -73,6 +80,8 @@ impl<'a> Folder<'a> {
 
     fn write(&self) {
         let Self {
+            connections,
+            allow,
             site,
             top,
             network,
@@ -84,11 +93,12 @@ impl<'a> Folder<'a> {
         let cookie = self.session.map_or(String::new(), |session| {
             format!("cookies = {{ PHPSESSID = \"{session}\" }}")
         });
+        let more: String = allow.iter().map(|host| format!(", \"{host}\"")).collect();
         let text = format!(
             r#"{top}
 archive.path = "archive"
 [network]
-allow = ["{www}", "{img}"]
+allow = ["{www}", "{img}"{more}]
 tries = 2
 backoff = "10ms"
 {network}
@@ -97,7 +107,7 @@ url = "{url}"
 media_hosts = ["127.0.0.1"]
 rate = "unlimited"
 media_rate = "unlimited"
-connections = 2
+connections = {connections}
 media_connections = 4
 {cookie}
 {jobs}

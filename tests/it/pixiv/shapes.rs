@@ -67,6 +67,10 @@ fn whole(endpoint: &str, file: &str, params: Value, at: Value) -> String {
         let mut json = serde_json::to_value(item).unwrap();
         json.as_object_mut().unwrap().remove("raw");
         lines.push(serde_json::to_string_pretty(&json).unwrap());
+        let leads =
+            |how: &str, follow| format!("{how}: {}", serde_json::to_string(follow).unwrap());
+        lines.extend(item.follow.iter().map(|follow| leads("needs", follow)));
+        lines.extend(item.also.iter().map(|follow| leads("with it", follow)));
     }
     lines.join("\n")
 }

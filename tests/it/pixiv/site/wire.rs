@@ -150,10 +150,10 @@ fn file(world: &World, request: &Request) -> Answer {
                 _ => render::original(work, page),
             };
             if path == request.path {
-                let kind = if path.ends_with("zip") {
-                    "application/zip"
-                } else {
-                    "image/jpeg"
+                let kind = match path.rsplit('.').next() {
+                    Some("zip") => "application/zip",
+                    Some("png") => "image/png",
+                    _ => "image/jpeg",
                 };
                 return Answer {
                     status: 200,
