@@ -28,5 +28,6 @@ pub mod session;
 pub mod status;
 pub mod store;
 pub mod text;
+pub mod upkeep;
 pub mod view;
 pub mod walk;

@@ -60,8 +60,8 @@ impl Session {
         };
         if known.is_none() && archive.holds_anything() {
             return Err(archive::Error::Identity(format!(
-                "the archive {} holds records, but its database {} is gone; put larder.db back from a backup, or set \
-                 `[archive] state` to the folder that has it",
+                "the archive {} holds records, but its database {} is gone; `larder rebuild` makes it anew from the archive, \
+                 or set `[archive] state` to the folder that has it",
                 root.display(),
                 Store::path_in(state).display()
             ))
@@ -74,7 +74,7 @@ impl Session {
                 "Removed downloads that an earlier larder had begun"
             );
         }
-        let archive = Arc::new(archive);
+        let archive = Arc::new(archive.sealing_at(config.archive.segment));
         let store = Store::open(state, archive.clone(), clock)?;
         Ok(Self {
             archive,

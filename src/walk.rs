@@ -642,3 +642,6 @@ fn select(
     commit.items.push(seen);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

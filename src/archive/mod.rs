@@ -5,13 +5,22 @@
 
 mod content;
 mod digest;
+mod hash;
+mod held;
+mod line;
 mod lines;
 mod lock;
+mod log;
 mod objects;
 mod parts;
 mod record;
 mod records;
+mod seal;
+mod segments;
 mod verify;
+
+#[cfg(test)]
+mod fuzz_tests;
 
 use std::{
     fs, io,
@@ -20,13 +29,17 @@ use std::{
 
 pub use content::Promise;
 pub use digest::{Digest, NotADigest};
+pub use hash::Hasher;
+pub use line::{LogLine, check_lines};
 pub use lines::Lines;
 pub use lock::{Holder, Lock};
+pub use log::{Layout, Met, each_line, layout};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
 pub use parts::{Opened, Part};
 pub use record::{FileState, Record, record_digest};
-pub use records::{Line, RecordLog, read_line};
-pub use verify::{Damage, Verified, verify};
+pub use records::{Line, RecordLog};
+pub use segments::Segment;
+pub use verify::{Damage, Kind, Orphan, Shard, check_segments, check_shard, strangers};
 
 use crate::{clock::Millis, config::MinFree};
 
@@ -82,11 +95,15 @@ struct Identity {
 /// The format of the folder.
 const FORMAT: u32 = 1;
 
+/// `current.jsonl` is sealed when it is this long, unless the configuration says otherwise.
+pub const SEAL_AT: u64 = 64 << 20;
+
 /// One archive.
 #[derive(Debug)]
 pub struct Archive {
     root: PathBuf,
     id: String,
+    seal_at: u64,
     /// The objects.
     pub objects: Objects,
     parts: parts::Parts,
@@ -139,7 +156,17 @@ impl Archive {
             objects: Objects::new(root),
             parts: parts::Parts::default(),
             id: identity.id,
+            seal_at: SEAL_AT,
         })
+    }
+
+    /// Seals `current.jsonl` when it is this long.
+    #[must_use]
+    pub fn sealing_at(self, bytes: u64) -> Self {
+        Self {
+            seal_at: bytes,
+            ..self
+        }
     }
 
     /// Whether an archive is at `root`.
@@ -224,8 +251,17 @@ impl Archive {
     /// how many files.
     ///
     /// # Errors
-    /// When the folder cannot be read or a file not be removed.
+    /// When the folder cannot be read or a file not be removed, or one of the archive's folders is a link to elsewhere.
     pub fn sweep_staging(&self, now: Millis) -> Result<usize, Error> {
+        for folder in ["objects", "records", "staging", "damaged"] {
+            let path = self.root.join(folder);
+            if fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_dir()) {
+                return Err(Error::Identity(format!(
+                    "{} is not a folder of its own: a link could lead anywhere; put the real folder in its place",
+                    path.display()
+                )));
+            }
+        }
         let folder = self.staging();
         fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
         let (kept, mut removed) = (parts::kept(&folder, now), 0);

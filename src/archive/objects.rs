@@ -7,13 +7,17 @@
 use std::{
     fs,
     io::{self, Write},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use md5::Md5;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use sha2::{Digest as _, Sha256};
 
 use super::{Digest, Error, Promise, content::is_html, sync_dir};
@@ -24,12 +28,15 @@ use crate::class::Class;
 pub struct Objects {
     folder: PathBuf,
     staging: PathBuf,
+    pub(super) damaged: PathBuf,
     /// Folders known to exist, a bit each.
     made: Box<[AtomicU64]>,
+    /// Held while a damaged object gives way to whole bytes.
+    pub(super) mending: Mutex<()>,
 }
 
 /// Folders below `objects/`.
-const SHARDS: usize = 4096;
+pub(super) const SHARDS: usize = 4096;
 /// More folders than this in one group are synced with one `syncfs`.
 const FEW_SHARDS: usize = 3;
 /// Bytes that a staged file keeps in memory before it makes a file.
@@ -220,6 +227,8 @@ impl Objects {
         Self {
             folder: root.join("objects"),
             staging: root.join("staging"),
+            damaged: root.join("damaged"),
+            mending: Mutex::new(()),
             made: (0..SHARDS / 64).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -235,8 +244,8 @@ impl Objects {
         &self.folder
     }
 
-    /// Checks a staged file against what was promised and gives it its name. An object that is there already, with the
-    /// same size, is left alone.
+    /// Checks a staged file against what was promised and gives it its name. An object that is there already is read again:
+    /// when it is whole it is left alone, else it is set aside for the bytes at hand, which are proven.
     ///
     /// # Errors
     /// [`PutError::Refused`] when the bytes are not what was promised.
@@ -255,34 +264,43 @@ impl Objects {
             media: media.clone(),
             fresh,
         };
-        let path = self.path(&digest);
-        let held = fs::symlink_metadata(&path)
-            .ok()
-            .filter(fs::Metadata::is_file);
-        if held.as_ref().is_some_and(|held| held.len() == bytes) {
+        let there = fs::symlink_metadata(self.path(&digest)).is_ok();
+        if there && self.is_whole(&digest)? {
             return Ok(put(false));
         }
         staged.sync(self)?;
         self.make_shard(digest.shard())?;
         let (file, temp) = staged.file.take().expect("spilled above");
         drop(file);
-        // An object of the wrong size is damage: the bytes at hand are proven and take its place.
-        let flags = if held.is_some() {
-            RenameFlags::empty()
+        let named = if there {
+            self.replace(&digest, &temp)
         } else {
-            RenameFlags::NOREPLACE
+            self.name(&digest, &temp)
         };
-        match renameat_with(CWD, &temp, CWD, &path, flags) {
-            Ok(()) => Ok(put(true)),
-            Err(error) => {
-                let _ = fs::remove_file(&temp);
-                // The same bytes arrived twice at once: the other one won, and is complete.
-                if error == rustix::io::Errno::EXIST {
-                    return Ok(put(false));
-                }
-                Err(Error::io("rename", path)(error.into()).into())
-            }
+        if !matches!(named, Ok(true)) {
+            let _ = fs::remove_file(&temp);
         }
+        Ok(put(named?))
+    }
+
+    /// Gives a staged file its name. Returns whether it was free: the same bytes may arrive twice at once, and whichever
+    /// was first is complete.
+    pub(super) fn name(&self, digest: &Digest, temp: &Path) -> Result<bool, Error> {
+        let shard = self.open_shard(digest.shard())?;
+        let name = digest.to_string();
+        match renameat_with(CWD, temp, shard, &name, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(error) => Err(Error::io("rename", self.path(digest))(error.into())),
+        }
+    }
+
+    /// Opens a folder of objects. A link in its place is refused: nothing outside the archive is written.
+    pub(super) fn open_shard(&self, shard: u16) -> Result<OwnedFd, Error> {
+        let path = self.folder.join(format!("{shard:03x}"));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&path, flags, Mode::empty())
+            .map_err(|error| Error::io("use as a folder of objects", path)(error.into()))
     }
 
     fn make_shard(&self, shard: u16) -> Result<(), Error> {
@@ -423,18 +441,41 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_object_is_replaced_by_proven_bytes() {
-        let (_folder, archive) = archive();
+    fn a_damaged_object_is_replaced_by_proven_bytes_and_kept_aside() {
+        let (folder, archive) = archive();
         let first = put(&archive, b"whole", &Wanted::default()).expect("put");
         let path = archive.objects.path(&first.digest);
-        fs::remove_file(&path).expect("there");
-        fs::write(&path, b"").expect("written");
-        assert!(
-            put(&archive, b"whole", &Wanted::default())
-                .expect("put")
-                .fresh
-        );
-        assert_eq!(fs::read(path).expect("there"), b"whole");
+        for (nth, damage) in [&b""[..], b"wholf", b"more than whole"]
+            .into_iter()
+            .enumerate()
+        {
+            fs::remove_file(&path).expect("there");
+            fs::write(&path, damage).expect("written");
+            assert!(!archive.objects.is_whole(&first.digest).expect("readable"));
+            let again = put(&archive, b"whole", &Wanted::default()).expect("put");
+            assert!(again.fresh);
+            assert_eq!(fs::read(&path).expect("there"), b"whole");
+            let aside = folder
+                .path()
+                .join(format!("damaged/{}.{nth}", first.digest));
+            assert_eq!(fs::read(aside).expect("kept"), damage);
+        }
+        assert!(archive.objects.has(&first.digest, 5) && !archive.objects.has(&first.digest, 4));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_folder_is_not_followed() {
+        let (_folder, archive) = archive();
+        let outside = tempfile::tempdir().expect("a temporary folder");
+        let digest = Digest::of(b"whole");
+        let shard = archive.objects.folder().join(&digest.to_string()[..3]);
+        std::os::unix::fs::symlink(outside.path(), shard).expect("a link");
+        let refused = put(&archive, b"whole", &Wanted::default());
+        assert!(matches!(refused, Err(PutError::Storage(_))), "{refused:?}");
+        fs::write(outside.path().join(digest.to_string()), b"theirs").expect("written");
+        assert!(archive.objects.remove(&digest).is_err());
+        assert!(archive.objects.set_aside(&digest).is_err());
+        assert_eq!(fs::read_dir(outside.path()).expect("there").count(), 1);
     }
 
     #[test]

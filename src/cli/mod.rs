@@ -9,13 +9,16 @@ mod demo;
 mod doctor;
 mod failures;
 mod forget;
+mod gc;
 mod log;
 mod objects;
 mod progress;
+mod rebuild;
 mod run;
 mod show;
 mod sites;
 mod status;
+mod verify;
 mod view;
 
 use std::{
@@ -33,7 +36,7 @@ use crate::{
     config::{self, Config, Diagnostic, Job, KeptJob},
     session, store,
     text::{json, shown},
-    view as views,
+    upkeep, view as views,
 };
 
 /// Exit codes of the contract.
@@ -124,8 +127,12 @@ enum Command {
     Path(objects::Object),
     /// A tree of links with human names, made from the archive and kept up to date with it
     View(view::View),
-    /// Re-hash every object and report what is damaged
-    Verify(objects::Verify),
+    /// Re-hash the archive and report what is damaged; re-fetch it
+    Verify(verify::Verify),
+    /// Make the database anew from objects and records
+    Rebuild(rebuild::Rebuild),
+    /// Find what nothing refers to; remove it
+    Gc(gc::Gc),
     /// Dialects and sites, their listings and parameters
     Sites(sites::Sites),
     /// One request by hand, JSON out
@@ -211,7 +218,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
         Command::View(view) => view.run(config, cli.quiet),
-        Command::Verify(verify) => verify.run(config),
+        Command::Verify(verify) => verify.run(config, cli.quiet),
+        Command::Rebuild(rebuild) => rebuild.run(config),
+        Command::Gc(gc) => gc.run(config),
         Command::Sites(sites) => sites.run(config),
         Command::Call(call) => call.run(config),
         Command::Doctor(doctor) => doctor.run(config),
@@ -288,6 +297,13 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return match error {
             session::Error::Archive(error) => of_archive(error),
             session::Error::Store(error) => of_store(error),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<upkeep::Error>() {
+        return match error {
+            upkeep::Error::Archive(error) => of_archive(error),
+            upkeep::Error::Store(error) => of_store(error),
+            _ => None,
         };
     }
     let archive = error.downcast_ref::<archive::Error>().and_then(of_archive);

@@ -68,6 +68,12 @@ pub(super) fn bytes_bar(total: u64) -> ProgressBar {
     bars().add(ProgressBar::new(total).with_style(style.expect("the template is a constant")))
 }
 
+/// A bar of objects, for `verify --repair`.
+pub(super) fn objects_bar(total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} objects {eta}");
+    bars().add(ProgressBar::new(total).with_style(style.expect("the template is a constant")))
+}
+
 /// A bar of files, for `view`.
 pub(super) fn files_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {bar:30} {human_pos}/{human_len}");

@@ -424,11 +424,11 @@ fn dry_text(name: &str, report: &DryReport) -> String {
 
 /// Why a run was told to stop.
 #[derive(Clone)]
-struct Signals(Arc<AtomicU8>);
+pub(super) struct Signals(Arc<AtomicU8>);
 
 impl Signals {
     /// Stops at the first SIGINT or SIGTERM; ends the process at the second.
-    fn listen(stop: &CancellationToken) -> anyhow::Result<Self> {
+    pub(super) fn listen(stop: &CancellationToken) -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let why = Self(Arc::new(AtomicU8::new(exit::STOPPED)));
         for (kind, code) in [
@@ -454,7 +454,7 @@ impl Signals {
         Ok(why)
     }
 
-    fn code(&self) -> u8 {
+    pub(super) fn code(&self) -> u8 {
         self.0.load(Ordering::Relaxed)
     }
 }

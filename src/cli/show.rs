@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Unknown, Usage, exit, load, print, print_json, reader};
 use crate::{
-    archive::{Archive, Line, read_line},
+    archive::{Archive, Line},
     config::{AddressBook, Config, Place},
     text::{bytes, one_line},
 };
@@ -33,20 +33,18 @@ impl Show {
             ))
             .into());
         }
-        let row = reader(&config)?
-            .map(|reader| reader.item(&site, &kind, &id))
-            .transpose()?
-            .flatten();
-        let row = row.ok_or_else(|| Unknown(format!("{name} is not in the archive")))?;
-        let Some(offset) = row.place else {
+        let unknown = || Unknown(format!("{name} is not in the archive"));
+        let reader = reader(&config)?.ok_or_else(unknown)?;
+        let row = reader.item(&site, &kind, &id)?.ok_or_else(unknown)?;
+        let Some(place) = row.place else {
             return Err(Unknown(format!(
                 "{name} is known, but its files are still under way"
             ))
             .into());
         };
         let archive = Archive::open(&config.archive.path, &[])?;
-        let line = read_line(&archive.log_path(), Line { offset })?;
-        let mut record: Value = serde_json::from_str(&line)
+        let line = reader.lines(&archive)?.at(Line { offset: place })?;
+        let mut record: Value = serde_json::from_slice(&line)
             .with_context(|| format!("the record of {name} is damaged"))?;
         if self.json {
             print_json(&record)?;

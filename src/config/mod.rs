@@ -85,6 +85,8 @@ pub struct Archive {
     pub id: Option<String>,
     /// Claiming stops when less than this is free on the archive's disk.
     pub min_free: MinFree,
+    /// The record log is compressed and sealed in pieces of this many bytes; default 64 MiB.
+    pub segment: u64,
 }
 
 /// How much of the archive's disk must stay free.
@@ -388,6 +390,8 @@ impl Config {
     }
 }
 
+#[cfg(test)]
+mod fuzz_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,9 @@ const HELP: &str = "; name another file with `-c`, or write it, such as:
 The first line is enough for `larder add URL`. `larder demo` needs none.
 ";
 
+/// Bytes of the smallest `segment`.
+const LEAST_SEGMENT: u64 = 4 << 10;
+
 /// Reads `path` and everything it includes; see [`Config::load`].
 pub(super) fn load(
     path: &Path,
@@ -148,6 +151,13 @@ fn archive(table: Table<'_>) -> Option<Archive> {
     let min_free = table
         .get("min_free")
         .and_then(|node| node.parsed(parse_size));
+    let segment = table.get("segment").and_then(|node| {
+        let bytes = node.parsed(parse_size)?;
+        if bytes < LEAST_SEGMENT {
+            node.error("is too little to compress; write 4 KiB or more");
+        }
+        Some(bytes)
+    });
     table.finish();
     let path = path?;
     Some(Archive {
@@ -155,6 +165,7 @@ fn archive(table: Table<'_>) -> Option<Archive> {
         path,
         id,
         min_free: min_free.map_or(MinFree::Default, MinFree::Bytes),
+        segment: segment.unwrap_or(crate::archive::SEAL_AT),
     })
 }
 

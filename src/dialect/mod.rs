@@ -24,6 +24,9 @@ mod request;
 mod rest;
 mod watch;
 
+#[cfg(test)]
+mod fuzz_tests;
+
 pub use action::{Action, Session};
 pub use catalog::Catalog;
 pub use dates::{Dates, MOST_DAYS};

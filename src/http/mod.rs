@@ -159,6 +159,22 @@ pub struct Reply {
 }
 
 #[cfg(test)]
+impl Reply {
+    /// A reply that nobody sent.
+    pub(crate) fn for_tests(status: u16, kind: Option<&str>, body: &[u8], url: Url) -> Self {
+        Self {
+            status,
+            content_type: kind.map(str::to_owned),
+            retry_after: None,
+            date: None,
+            body: Bytes::copy_from_slice(body),
+            url,
+            large: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod egress_tests;
 #[cfg(test)]
 mod test_site;

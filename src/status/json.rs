@@ -16,7 +16,7 @@ impl Status {
         json!({
             "archive": {
                 "path": self.path, "id": self.id, "objects": self.totals.objects, "bytes": self.totals.bytes,
-                "items": self.totals.items, "records": self.totals.records,
+                "items": self.totals.items, "records": self.totals.records, "damaged": self.totals.damaged,
             },
             "holder": self.holder,
             "jobs": jobs,

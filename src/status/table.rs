@@ -26,6 +26,14 @@ impl fmt::Display for Status {
             bytes(t.bytes),
             count(t.records)
         )?;
+        if t.damaged > 0 {
+            let is = if t.damaged == 1 { " is" } else { "s are" };
+            writeln!(
+                f,
+                "  {} object{is} damaged: `larder verify --repair` fetches what it can",
+                count(t.damaged)
+            )?;
+        }
         match &self.holder {
             Some(holder) => writeln!(f, "  larder {holder} is at work")?,
             None => writeln!(f, "  no larder is at work")?,

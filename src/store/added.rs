@@ -33,17 +33,23 @@ pub struct Forgotten {
 /// Tasks that one act forgets: what it says of their items is in memory until it commits.
 const AT_ONCE: usize = 1000;
 
+/// Keeps a job. One of its name is replaced.
+pub(super) fn keep(db: &Connection, added: &Added) -> rusqlite::Result<()> {
+    let addresses = serde_json::to_string(&added.addresses).expect("texts are JSON");
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO added (name, definition, addresses, at) VALUES (?, ?, ?, ?)",
+    )?
+    .execute((&added.name, &added.definition, addresses, added.at))?;
+    Ok(())
+}
+
 impl Group<'_> {
     /// Keeps a job. One of its name is replaced.
     ///
     /// # Errors
     /// When the database refuses.
     pub fn keep_added(&mut self, added: &Added) -> Result<(), Error> {
-        let addresses = serde_json::to_string(&added.addresses).expect("texts are JSON");
-        self.db
-            .prepare_cached("INSERT OR REPLACE INTO added (name, definition, addresses, at) VALUES (?, ?, ?, ?)")?
-            .execute((&added.name, &added.definition, addresses, added.at))?;
-        Ok(())
+        Ok(keep(self.db, added)?)
     }
 
     /// Drops a job: its definition if `larder add` keeps it, its runs, and what it still has in the queue. What it archived

@@ -179,7 +179,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             return Ok(new);
         }
         if item.stub && row.rev > 0 {
-            return meet(group, lease, row.id, &item, &leads, first).map(|()| new);
+            return meet(group, lease, &row, &item, &leads, first).map(|()| new);
         }
         return gather(group, lease, &row, site, item, &leads, first).map(|()| new);
     };
@@ -199,19 +199,23 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
 fn meet(
     group: &mut Group<'_>,
     lease: &Lease,
-    id: i64,
+    row: &Row,
     item: &Item,
     leads: &Leads<'_>,
     first: bool,
 ) -> Result<(), Error> {
-    queue_needs(group, lease, id, item, leads)?;
+    queue_needs(group, lease, row.id, item, leads)?;
     let waiting = "SELECT EXISTS (SELECT 1 FROM files WHERE item = ? AND state = 'waiting')";
     if group
         .db
         .prepare_cached(waiting)?
-        .query_row([id], |row| row.get(0))?
+        .query_row([row.id], |waits| waits.get(0))?
     {
-        return keep_draft(group, id, item);
+        // What was kept while a file was missing says more than the stub: the record to come is made of that.
+        return match row.draft {
+            Some(_) => Ok(()),
+            None => keep_draft(group, row.id, item),
+        };
     }
     group.changes.run(lease.run).unchanged += i64::from(first);
     Ok(())
@@ -263,7 +267,8 @@ fn is_known(group: &Group<'_>, row: &Row, endpoint: &str, digest: &Digest) -> Re
         return Ok(false);
     }
     let sql = "SELECT 1 FROM said WHERE item = ?1 AND endpoint = ?2 AND digest = ?3
-               AND NOT EXISTS (SELECT 1 FROM files WHERE item = ?1 AND state <> 'held')";
+               AND NOT EXISTS (SELECT 1 FROM files WHERE item = ?1
+                                 AND (state <> 'held' OR EXISTS (SELECT 1 FROM damage d WHERE d.sha256 = object)))";
     let mut select = group.db.prepare_cached(sql)?;
     Ok(select.exists(params![row.id, endpoint, digest])?)
 }

@@ -67,12 +67,17 @@ impl Group<'_> {
             self.changes.objects += 1;
             self.changes.bytes += bytes;
         }
+        if file.bytes > 0 {
+            // Its bytes came, or were read again where they lay.
+            self.mended(&file.digest, None)?;
+        }
+        self.revive(&file.digest)?;
         let items = self.resolve(lease, file, md5.as_deref())?;
         self.db
             .prepare_cached("DELETE FROM tasks WHERE id = ?")?
             .execute([lease.task])?;
         let references = i64::try_from(items.len()).unwrap_or(i64::MAX);
-        let stored = i64::from(new > 0);
+        let stored = i64::from(new > 0 || file.put);
         self.changes.run(lease.run).add(&RunCounts {
             files_waiting: -1,
             stored,
@@ -129,7 +134,8 @@ impl Group<'_> {
         let own =
             // Validators that were another one's while the bytes are the same prove nothing: they are not asked by again.
             "UPDATE files SET state = 'held', object = ?1, class = NULL, unverified = ?5,
-                   etag = CASE WHEN object IS ?1 THEN NULL ELSE ?2 END, modified = CASE WHEN object IS ?1 THEN NULL ELSE ?3 END
+                   etag = CASE WHEN object IS ?1 AND coalesce(etag, modified) IS NOT NULL THEN NULL ELSE ?2 END,
+                   modified = CASE WHEN object IS ?1 AND coalesce(etag, modified) IS NOT NULL THEN NULL ELSE ?3 END
                    WHERE (item, role, idx) = (SELECT item, role, idx FROM tasks WHERE id = ?4)
                    RETURNING item";
         let mut statement = self.db.prepare_cached(own)?;
@@ -175,8 +181,8 @@ pub(super) fn give_up_file(
     class: Class,
 ) -> Result<Option<String>, Error> {
     let (item, role, index) = file;
-    let sql =
-        "SELECT md5, url, object IS NOT NULL FROM files WHERE item = ? AND role = ? AND idx = ?";
+    let sql = "SELECT md5, url, object IS NOT NULL AND NOT EXISTS (SELECT 1 FROM damage d WHERE d.sha256 = object)
+               FROM files WHERE item = ? AND role = ? AND idx = ?";
     let row = group
         .db
         .prepare_cached(sql)?
@@ -199,7 +205,8 @@ pub(super) fn give_up_file(
     let mut items = vec![item];
     if let Some(md5) = &md5 {
         let mut same = group.db.prepare_cached(
-            "UPDATE files SET state = 'missing', class = ?1 WHERE md5 = ?2 AND state = 'waiting' AND url IS ?3 RETURNING item",
+            "UPDATE files SET state = CASE WHEN object IS NULL THEN 'missing' ELSE 'held' END, class = ?1
+             WHERE md5 = ?2 AND state = 'waiting' AND url IS ?3 RETURNING item",
         )?;
         for row in same.query_map(params![class.word(), md5, url], |row| row.get(0))? {
             items.push(row?);

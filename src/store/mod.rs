@@ -6,28 +6,35 @@
 mod added;
 mod catalog;
 mod counts;
+mod damage;
 mod days;
 mod files;
+mod gc;
 mod members;
 mod pages;
 mod queue;
 mod reads;
+mod rebuild;
 mod requests;
 mod runs;
 mod schema;
+mod segments;
 mod wanted;
 mod writer;
 
 pub use added::{Added, Forgotten};
 pub use counts::RunCounts;
+pub use damage::{Checked, Damaged, Notes};
 pub use days::Day;
 pub use files::FileStored;
+pub use gc::Unreferenced;
 pub use members::Placed;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome, Seen};
 pub use queue::{
     Claim, Claimed, FileTask, Lease, Old, PageTask, Task, Verdict, Why, Work, page_key,
 };
 pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
+pub use rebuild::{Contents, Rebuilder};
 pub use requests::{Answered, Request, Retried, ask};
 pub use runs::{Begun, JobSpec, Walks};
 pub use writer::{Group, Store};
@@ -42,7 +49,7 @@ fn schema_for_tests(state: &std::path::Path) {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// SQLite refused.
-    #[error("larder.db: could not {what}: {source}{}", if self.is_damage() { "; put it back from a backup" } else { "" })]
+    #[error("larder.db: could not {what}: {source}{}", if self.is_damage() { "; `larder rebuild` makes it anew from the archive" } else { "" })]
     Database {
         /// What was tried.
         what: &'static str,
@@ -63,7 +70,7 @@ pub enum Error {
         known: u32,
     },
     /// A row does not read as what it should be.
-    #[error("database: {0} is damaged; restore larder.db from a backup")]
+    #[error("larder.db: {0} is damaged; `larder rebuild` makes it anew from the archive")]
     Damaged(String),
     /// The writer has stopped after an earlier error.
     #[error("the database writer has stopped: {0}")]

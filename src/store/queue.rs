@@ -1,9 +1,9 @@
 //! The queue: claim, renew, release, fail. A claim is a lease; a result is taken only with the lease's token.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::{Day, Error, Group, catalog, counts::RunCounts, days::LAST_PLACE};
+use super::{Day, Error, Group, catalog, counts::RunCounts, damage::held, days::LAST_PLACE};
 use crate::{
     archive::Digest,
     class::Class,
@@ -259,7 +259,7 @@ impl Group<'_> {
                     url: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
                     held: md5
                         .as_deref()
-                        .map(|md5| held(self.db, md5))
+                        .map(|md5| held(self, md5))
                         .transpose()?
                         .flatten(),
                     named: md5.map(hex::encode),
@@ -331,7 +331,7 @@ impl Group<'_> {
     /// # Errors
     /// When SQLite refuses.
     pub fn held(&self, named: &str) -> Result<Option<Digest>, Error> {
-        hex::decode(named).map_or(Ok(None), |named| held(self.db, &named))
+        hex::decode(named).map_or(Ok(None), |named| held(self, &named))
     }
 
     /// Whether pages that complete items are in the queue of a job, or any of its pages is claimed.
@@ -457,11 +457,4 @@ impl Group<'_> {
         };
         super::files::give_up_file(self, lease, (item, &role, index), class)
     }
-}
-
-/// The object with this md5, or other hash by which a site names it, if one is held.
-pub(super) fn held(db: &Connection, md5: &[u8]) -> Result<Option<Digest>, Error> {
-    // Uses objects_md5.
-    let mut select = db.prepare_cached("SELECT sha256 FROM objects WHERE md5 = ? LIMIT 1")?;
-    Ok(select.query_row([md5], |row| row.get(0)).optional()?)
 }

@@ -34,6 +34,8 @@ pub struct Totals {
     pub items: i64,
     /// Lines of the record log.
     pub records: i64,
+    /// Objects known to be damaged.
+    pub damaged: i64,
 }
 
 /// One job as the database knows it.
@@ -158,6 +160,12 @@ impl Reader {
         Ok(opened.map(|(db, schema)| Self { db, schema }))
     }
 
+    /// Whether the database has this table: one that only an older larder wrote does not until the next run.
+    pub(super) fn keeps(&self, table: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?";
+        Ok(self.db.prepare_cached(sql)?.exists([table])?)
+    }
+
     pub(super) fn db(&self) -> &Connection {
         &self.db
     }
@@ -173,11 +181,16 @@ impl Reader {
                 bytes: row.get(1)?,
                 items: row.get(2)?,
                 records: row.get(3)?,
+                damaged: row.get(4)?,
             })
         };
-        Ok(self
-            .db
-            .query_row("SELECT objects, bytes, items, records FROM totals", [], row)?)
+        let damaged = if self.keeps("damage")? {
+            "(SELECT count(*) FROM damage)"
+        } else {
+            "0"
+        };
+        let sql = format!("SELECT objects, bytes, items, records, {damaged} FROM totals");
+        Ok(self.db.query_row(&sql, [], row)?)
     }
 
     /// Every job, by name.
@@ -214,7 +227,7 @@ impl Reader {
         // Uses runs_of_job; a job has a run a night, so the sums are short.
         let sql = format!(
             "SELECT started, ended, result, total, {}, {} FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1",
-            if self.schema < 6 { "NULL" } else { "wall" },
+            if self.schema < 7 { "NULL" } else { "wall" },
             RunCounts::COLUMNS
         );
         job.last = self
@@ -262,7 +275,7 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn hosts(&self) -> Result<Vec<HostRow>, Error> {
-        let streak = if self.schema < 6 { "0" } else { "streak" };
+        let streak = if self.schema < 7 { "0" } else { "streak" };
         let sql = format!(
             "SELECT host, until, reason, requests, throttled, {streak} FROM hosts ORDER BY host"
         );
@@ -376,11 +389,16 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn log_bytes(&self) -> Result<u64, Error> {
-        let sql = "SELECT value FROM meta WHERE key = 'log_bytes'";
-        let text: Option<String> = self.db.query_row(sql, [], |row| row.get(0)).optional()?;
+        self.log_number("log_bytes")
+    }
+
+    /// A number of `meta` about the record log.
+    pub(super) fn log_number(&self, key: &str) -> Result<u64, Error> {
+        let sql = "SELECT value FROM meta WHERE key = ?";
+        let text: Option<String> = self.db.query_row(sql, [key], |row| row.get(0)).optional()?;
         text.map_or(Ok(0), |text| {
             text.parse()
-                .map_err(|_| Error::Damaged("meta.log_bytes".to_owned()))
+                .map_err(|_| Error::Damaged(format!("meta.{key}")))
         })
     }
 

@@ -6,13 +6,14 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
     include_str!("schema/0004.sql"),
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
+    include_str!("schema/0007.sql"),
 ];
 /// `LARD`, so that `file` and people know whose database it is.
 const APPLICATION_ID: i64 = 0x4c41_5244;
@@ -69,6 +70,12 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
         tx.commit().map_err(&what)?;
     }
     Ok(())
+}
+
+/// Whether a database has the schema of this larder, so that its rows may be written.
+pub(super) fn is_current(db: &Connection) -> rusqlite::Result<bool> {
+    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(found as usize == FILES.len())
 }
 
 /// Opens a connection that only reads, beside a writer or without one; `None` for a database that was only begun.

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use rusqlite::{OptionalExtension, params};
 use url::Url;
 
-use super::{Error, Group, Lease, queue::held};
+use super::{Error, Group, Lease, damage::held};
 use crate::{
     class::Class,
     dialect::{FileRef, Item},
@@ -18,8 +18,17 @@ use crate::{
 /// Runs that give a file up for a lasting reason before walks leave it alone.
 const LASTING_ROUNDS: i64 = 2;
 
-/// A file's row: state, address, the hash that names it, and whether a validator of it is known.
-type Known = (String, Option<String>, Option<Vec<u8>>, bool);
+/// What is known of a file.
+struct Known {
+    state: String,
+    url: Option<String>,
+    /// The hash that names it.
+    named: Option<Vec<u8>>,
+    /// A validator of it is known.
+    validated: bool,
+    /// Its object is not on the disk as it should be.
+    damaged: bool,
+}
 
 /// Makes sure that a file is held or in the queue. Returns whether the item must wait for it.
 pub(super) fn want(
@@ -34,20 +43,30 @@ pub(super) fn want(
     let row: Option<Known> = group
         .db
         .prepare_cached(
-            "SELECT state, url, md5, coalesce(etag, modified) IS NOT NULL FROM files WHERE item = ? AND role = ? AND idx = ?",
+            "SELECT state, url, md5, coalesce(etag, modified) IS NOT NULL, EXISTS (SELECT 1 FROM damage d WHERE d.sha256 = object)
+             FROM files WHERE item = ? AND role = ? AND idx = ?",
         )?
         .query_row((id, &file.role, file.index), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok(Known {
+                state: row.get(0)?,
+                url: row.get(1)?,
+                named: row.get(2)?,
+                validated: row.get(3)?,
+                damaged: row.get(4)?,
+            })
         })
         .optional()?;
-    if let Some((state, url, known, validated)) = &row {
+    if let Some(known) = &row {
         // The hash names the bytes; without one, the address has to.
         let same = if md5.is_some() {
-            *known == md5
+            known.named == md5
         } else {
-            *url == file.url
+            known.url == file.url
         };
-        match (state.as_str(), same) {
+        match (known.state.as_str(), same) {
+            ("held", true) if known.damaged && refusal(group, item, file).is_none() => {
+                return want_back(group, lease, id, file, md5.as_deref());
+            }
             // A login that is missing now is no change of the file.
             ("held", _) if file.url.is_none() && md5.is_none() => {
                 group.changes.run(lease.run).known += 1;
@@ -55,7 +74,7 @@ pub(super) fn want(
             }
             ("held", true)
                 if group.rechecks
-                    && *validated
+                    && known.validated
                     && md5.is_none()
                     && item.gone.is_none()
                     && refusal(group, item, file).is_none() =>
@@ -71,7 +90,7 @@ pub(super) fn want(
                 return Ok(false);
             }
             ("waiting", true) => {
-                if *url != file.url && file.url.is_some() {
+                if known.url != file.url && file.url.is_some() {
                     move_file(group, lease, id, file, md5.as_deref())?;
                 }
                 // An earlier run may have left it; then this run takes it over.
@@ -82,9 +101,12 @@ pub(super) fn want(
     }
     let held = md5
         .as_deref()
-        .map(|md5| held(group.db, md5))
+        .map(|md5| held(group, md5))
         .transpose()?
         .flatten();
+    if let Some(held) = &held {
+        group.revive(held)?;
+    }
     let gone = item.gone.is_some();
     let refusal = refusal(group, item, file);
     let state = match &refusal {
@@ -118,6 +140,24 @@ pub(super) fn want(
         }
         _ => adopt(group, lease, id, file, md5.as_deref()),
     }
+}
+
+/// Queues a file whose object is damaged. What is known of it stays, but for its validators: nothing is asked on the
+/// condition of bytes that are not there. Should they not come back, its item has not changed.
+fn want_back(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    file: &FileRef,
+    md5: Option<&[u8]>,
+) -> Result<bool, Error> {
+    group
+        .db
+        .prepare_cached(
+            "UPDATE files SET state = 'waiting', url = ?4, etag = NULL, modified = NULL WHERE item = ?1 AND role = ?2 AND idx = ?3",
+        )?
+        .execute(params![id, file.role, file.index, file.url])?;
+    adopt(group, lease, id, file, md5)
 }
 
 /// The key of a file task: bytes that a site names by a hash are fetched once, whoever wants them.

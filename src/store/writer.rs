@@ -17,10 +17,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::{
     Error,
     counts::{Changes, RunCounts},
-    schema,
+    schema, segments,
 };
 use crate::{
-    archive::{Archive, RecordLog},
+    archive::{Archive, Objects, RecordLog},
     clock::{Clock, Millis},
 };
 
@@ -35,6 +35,7 @@ const QUEUE: usize = 1024;
 pub struct Group<'a> {
     pub(super) db: &'a Connection,
     pub(super) log: &'a mut RecordLog,
+    pub(super) objects: &'a Objects,
     /// Folders of objects whose names this group makes durable.
     pub(super) shards: &'a mut BTreeSet<u16>,
     pub(super) changes: Changes,
@@ -105,7 +106,14 @@ impl Store {
                 v.parse().map_err(|_| Error::Damaged(format!("meta.{key}")))
             })
         };
-        let log = RecordLog::open(&archive, state, number("log_bytes")?, number("log_seq")?)?;
+        let (bytes, seq) = (number("log_bytes")?, number("log_seq")?);
+        let mut sealed = segments::all(&db)?;
+        if let Some(segment) = archive.left_over(&sealed, bytes)? {
+            segments::add(&db, &segment)?;
+            sealed.push(segment);
+        }
+        archive.has_segments(&sealed)?;
+        let log = RecordLog::open(&archive, state, sealed.last(), bytes, seq)?;
         db.execute(
             "INSERT INTO meta VALUES ('archive', ?) ON CONFLICT DO NOTHING",
             [archive.id()],
@@ -293,6 +301,7 @@ impl Writer {
             let mut group = Group {
                 db: &self.db,
                 log: &mut self.log,
+                objects: &self.archive.objects,
                 shards: &mut shards,
                 changes: Changes::default(),
                 refused: BTreeSet::new(),
@@ -329,6 +338,32 @@ impl Writer {
         if let Some(shared) = self.shared.upgrade() {
             shared.changed.notify_waiters();
         }
+        if self.failed.is_none()
+            && self.log.is_full()
+            && let Err(error) = self.seal()
+        {
+            tracing::error!(%error, "Could not go on after sealing the record log; nothing more is written until larder is started again");
+            self.failed = Some(error);
+        }
+    }
+
+    /// Seals the record log, between two groups: half a second for each 64 MiB of records.
+    fn seal(&mut self) -> Result<(), Error> {
+        let segment = match self.log.seal(&self.archive) {
+            Ok(segment) => segment,
+            Err(error) => {
+                tracing::warn!(%error, "Could not seal the record log; it grows on, and is sealed later");
+                return Ok(());
+            }
+        };
+        segments::add(&self.db, &segment)?;
+        self.log.begin_after(&self.archive, &segment)?;
+        tracing::info!(
+            bytes = segment.bytes,
+            "Sealed {} of the record log",
+            segment.file_name()
+        );
+        Ok(())
     }
 
     /// Names of objects, record log, rows: in this order.

@@ -10,7 +10,7 @@ use super::{
     sidecar::{Nth, sidecar},
 };
 use crate::{
-    archive::{Digest, Line, Lines},
+    archive::{Archive, Digest, Line, Lines},
     store::{Placed, Reader},
 };
 
@@ -23,13 +23,13 @@ pub(super) struct Gathered {
     pub damaged: u64,
 }
 
-/// Reads the newest records.
+/// Reads the newest records. Also hands on the record log that has them.
 pub(super) fn gather(
-    lines: &Lines,
+    archive: &Archive,
     reader: &Reader,
     options: &Options,
     watch: Watch<'_>,
-) -> Result<Gathered, Error> {
+) -> Result<(Gathered, Lines), Error> {
     let jobs: BTreeMap<i64, String> = reader
         .members()?
         .into_iter()
@@ -46,9 +46,11 @@ pub(super) fn gather(
         damaged: 0,
     };
     if chosen.is_empty() && !options.jobs.is_empty() {
-        return Ok(found);
+        return Ok((found, reader.lines(archive)?));
     }
     let placed = reader.placed(&chosen, options.name.names_jobs())?;
+    // Only now, so that all these places are in it.
+    let lines = reader.lines(archive)?;
     found.wants.reserve(placed.len());
     let mut groups = placed.chunk_by(|one, other| one.place == other.place);
     let places = placed.chunk_by(|one, other| one.place == other.place);
@@ -74,7 +76,7 @@ pub(super) fn gather(
         }
         Ok::<_, Error>(())
     })?;
-    Ok(found)
+    Ok((found, lines))
 }
 
 impl Gathered {

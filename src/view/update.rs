@@ -87,8 +87,7 @@ fn update_in(
         report.unheld = before.unheld;
         return Ok(report);
     }
-    let lines = archive.lines()?;
-    let found = gather(&lines, reader, &report.options, watch)?;
+    let (found, lines) = gather(archive, reader, &report.options, watch)?;
     head.unheld = found.unheld;
     head.basis = Some(basis);
     // What is gone, or somebody else's, is forgotten but for its name.
@@ -129,7 +128,7 @@ fn resolve(archive: &Archive, at: &Path) -> Result<PathBuf, Error> {
     let real: PathBuf = std::iter::once(real.into_os_string())
         .chain(missing.into_iter().rev())
         .collect();
-    for own in ["objects", "records", "staging"] {
+    for own in ["objects", "records", "staging", "damaged"] {
         let own = archive.root().join(own);
         if fs::canonicalize(&own).is_ok_and(|own| real.starts_with(own)) {
             return Err(Error::Refused(format!(

@@ -313,12 +313,21 @@ impl World {
         classes
     }
 
-    /// Every line of the record log; none before the first run.
+    /// Every line of the record log, sealed or not, in the order of their numbers; none before the first run. A line that is
+    /// in a segment and still in `current.jsonl` too is told once.
     pub(super) fn records(&self) -> Vec<Value> {
-        let log = fs::read_to_string(self.archive("records/current.jsonl")).unwrap_or_default();
-        log.lines()
-            .map(|line| serde_json::from_str(line).expect("a whole line"))
-            .collect()
+        let mut lines = BTreeMap::new();
+        for path in files_below(&self.archive("records")) {
+            let mut log = fs::read(&path).expect("readable");
+            if path.extension().is_some_and(|end| end == "zst") {
+                log = zstd::decode_all(&log[..]).expect("zstd");
+            }
+            for line in String::from_utf8(log).expect("text").lines() {
+                let line: Value = serde_json::from_str(line).expect("a whole line");
+                lines.insert(line["seq"].as_u64().expect("a number"), line);
+            }
+        }
+        lines.into_values().collect()
     }
 
     /// The lines of this type about posts, as (id, line).
