@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{
     endpoint::{Endpoint, follow_params},
+    filter::FilterError,
     item::{Follow, Item},
     json,
     paging::{Cursor, Shown},
@@ -119,10 +120,9 @@ impl Endpoint {
         }
         let whole = std::str::from_utf8(body).is_ok();
         let filters = &self.reply;
-        let entries = filters
-            .each
-            .all(value.clone())
-            .map_err(|error| listing(format!("not a page of `{}`: {error}", self.name)))?;
+        let entries = filters.each.all(value.clone());
+        let entries = entries
+            .map_err(|error| failed(&error, format!("not a page of `{}`: {error}", self.name)))?;
         let mut shown = Shown {
             count: entries.len(),
             ..Shown::default()
@@ -130,13 +130,13 @@ impl Endpoint {
         if let Some(total) = &filters.total {
             let output = total
                 .first(value.clone())
-                .map_err(|e| listing(format!("the filter `total` failed: {e}")))?;
+                .map_err(|e| failed(&e, format!("the filter `total` failed: {e}")))?;
             shown.total = output.and_then(|v| v.to_string().trim_matches('"').parse().ok());
         }
         if let Some(next) = filters.next.as_ref().filter(|_| !entries.is_empty()) {
             let output = next
                 .first(value)
-                .map_err(|e| listing(format!("the filter `next` failed: {e}")))?;
+                .map_err(|e| failed(&e, format!("the filter `next` failed: {e}")))?;
             let cursor = output.filter(|v| !matches!(v, Val::Null));
             shown.next = cursor
                 .map(|v| variables_of(&v))
@@ -146,10 +146,10 @@ impl Endpoint {
         } else {
             drop(value);
         }
-        let entries: Vec<_> = entries
+        let entries = entries
             .into_iter()
-            .map(|entry| self.entry(entry, base, with, whole))
-            .collect();
+            .map(|entry| self.entry(entry, base, with, whole));
+        let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
         shown.ids = entries
             .iter()
             .map(|entry| match entry {
@@ -178,11 +178,21 @@ impl Endpoint {
         })
     }
 
-    fn entry(&self, entry: Val, base: &Url, with: &[String], whole: bool) -> Entry {
+    /// Reads one entry. A filter that does not end on one would not on the others: that fails the page.
+    fn entry(
+        &self,
+        entry: Val,
+        base: &Url,
+        with: &[String],
+        whole: bool,
+    ) -> Result<Entry, ReplyError> {
         let raw = entry.to_string();
         match self.item(&entry, &raw, base, with, whole) {
-            Ok(item) => Entry::Good(Box::new(item)),
-            Err(message) => Entry::Bad { raw, message },
+            Ok(item) => Ok(Entry::Good(Box::new(item))),
+            Err(error) if error.endless => {
+                Err(failed(&error, format!("the filter `item` failed: {error}")))
+            }
+            Err(FilterError { message, .. }) => Ok(Entry::Bad { raw, message }),
         }
     }
 
@@ -193,15 +203,16 @@ impl Endpoint {
         base: &Url,
         with: &[String],
         whole: bool,
-    ) -> Result<Item, String> {
+    ) -> Result<Item, FilterError> {
         let output = self.reply.item.first(entry.clone())?;
-        let output = output.ok_or("the filter `item` gave nothing")?;
+        let output = output.ok_or_else(|| "the filter `item` gave nothing".to_owned())?;
         let mut item = Item::read(&output.to_string(), base)?;
         if let Some(file) = item.files.iter().find(|f| !self.roles.contains(&f.role)) {
             return Err(format!(
                 "a file has the role `{}`, which `roles` of the listing does not name",
                 file.role
-            ));
+            )
+            .into());
         }
         for name in with {
             let Some(follow) = self.with.get(name) else {
@@ -240,6 +251,16 @@ impl Endpoint {
         item.raw.insert(self.name.clone(), keep(raw.to_owned())?);
         Ok(item)
     }
+}
+
+/// What a filter that failed on a whole page means: the page is not what it should be, or the dialect is not.
+fn failed(error: &FilterError, words: String) -> ReplyError {
+    let class = if error.endless {
+        Class::Dialect
+    } else {
+        Class::Listing
+    };
+    ReplyError::new(class, words)
 }
 
 fn looks_like_html(body: &[u8]) -> &'static str {
