@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use rusqlite::{Connection, params};
-
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, Error, Group, Lease, PageTask, Task, Walks, Work, catalog, wanted};
