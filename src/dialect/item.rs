@@ -223,8 +223,8 @@ pub struct Follow {
     pub dialect: Option<String>,
 }
 
-/// The longest id: larger ones are not ids but mistakes.
-const LONGEST_ID: usize = 200;
+/// The longest id, in bytes: as long as a title of MediaWiki. Larger ones are not ids but mistakes.
+const LONGEST_ID: usize = 255;
 
 impl Item {
     /// Reads the output of an `item` filter and brings it into shape: addresses absolute, dates in UTC, hashes checked.

@@ -32,7 +32,7 @@ pub use catalog::Catalog;
 pub use dates::{Dates, MOST_DAYS};
 pub use definition::{Dialect, Preset, PresetLimits};
 pub use endpoint::{Endpoint, EndpointKind, NotFound};
-pub use filter::{Filter, Predicate};
+pub use filter::{Filter, FilterError, Predicate};
 pub use hooks::Login;
 pub use item::{Author, FileRef, Follow, Item, Parent};
 pub use json::pretty;

@@ -140,7 +140,12 @@ mod tests {
             assert_eq!(broken.is_ok(), trusted);
             let error = match broken {
                 Err(error) => error.message,
-                Ok(filter) => filter.first_of(Val::Null, &globals).expect_err("unknown"),
+                Ok(filter) => {
+                    filter
+                        .first_of(Val::Null, &globals)
+                        .expect_err("unknown")
+                        .message
+                }
             };
             assert!(error.contains("`nothing`"), "{error}");
         }

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     endpoint::{Endpoint, follow_params, globals},
-    filter::Filter,
+    filter::{Filter, FilterError},
     item::{Follow, Item},
     json,
     paging::{Cursor, Shown},
@@ -145,10 +145,9 @@ impl Endpoint {
         }
         let whole = std::str::from_utf8(body).is_ok();
         let filters = &self.reply;
-        let entries = filters
-            .each
-            .all_of(value.clone(), &globals)
-            .map_err(|error| listing(format!("not a page of `{}`: {error}", self.name)))?;
+        let entries = filters.each.all_of(value.clone(), &globals);
+        let entries = entries
+            .map_err(|error| failed(&error, format!("not a page of `{}`: {error}", self.name)))?;
         if entries.len() > MOST_ENTRIES {
             return Err(listing(format!("more than {MOST_ENTRIES} entries")));
         }
@@ -161,7 +160,8 @@ impl Endpoint {
                 return Ok(None);
             };
             let output = filter.first_of(value.clone(), &globals);
-            let output = output.map_err(|e| listing(format!("the filter `{name}` failed: {e}")))?;
+            let output =
+                output.map_err(|e| failed(&e, format!("the filter `{name}` failed: {e}")))?;
             Ok(output.filter(|value| !matches!(value, Val::Null)))
         };
         let variables = |output: Option<Val>| {
@@ -180,17 +180,17 @@ impl Endpoint {
         if let Some(filter) = &filters.follow {
             let outputs = filter.all_of(value.clone(), &globals);
             let outputs =
-                outputs.map_err(|e| listing(format!("the filter `follow` failed: {e}")))?;
+                outputs.map_err(|e| failed(&e, format!("the filter `follow` failed: {e}")))?;
             for output in outputs {
                 let read = serde_json::from_str(&output.to_string());
                 follow.push(read.map_err(|e| listing(format!("the filter `follow`: {e}")))?);
             }
         }
         drop(value);
-        let entries: Vec<_> = entries
+        let entries = entries
             .into_iter()
-            .map(|entry| self.entry(entry, asked, &globals, whole))
-            .collect();
+            .map(|entry| self.entry(entry, asked, &globals, whole));
+        let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
         shown.ids = entries
             .iter()
             .map(|entry| match entry {
@@ -221,11 +221,21 @@ impl Endpoint {
         })
     }
 
-    fn entry(&self, entry: Val, asked: &Asked<'_>, globals: &Globals, whole: bool) -> Entry {
+    /// Reads one entry. A filter that does not end on one would not on the others: that fails the page.
+    fn entry(
+        &self,
+        entry: Val,
+        asked: &Asked<'_>,
+        globals: &Globals,
+        whole: bool,
+    ) -> Result<Entry, ReplyError> {
         let raw = entry.to_string();
         match self.item(&entry, &raw, asked, globals, whole) {
-            Ok(item) => Entry::Good(Box::new(item)),
-            Err(message) => Entry::Bad { raw, message },
+            Ok(item) => Ok(Entry::Good(Box::new(item))),
+            Err(error) if error.endless => {
+                Err(failed(&error, format!("the filter `item` failed: {error}")))
+            }
+            Err(FilterError { message, .. }) => Ok(Entry::Bad { raw, message }),
         }
     }
 
@@ -236,15 +246,16 @@ impl Endpoint {
         asked: &Asked<'_>,
         globals: &Globals,
         whole: bool,
-    ) -> Result<Item, String> {
+    ) -> Result<Item, FilterError> {
         let output = self.reply.item.first_of(entry.clone(), globals)?;
-        let output = output.ok_or("the filter `item` gave nothing")?;
+        let output = output.ok_or_else(|| "the filter `item` gave nothing".to_owned())?;
         let mut item = Item::read(&output.to_string(), asked.base)?;
         if let Some(file) = item.files.iter().find(|f| !self.roles.contains(&f.role)) {
             return Err(format!(
                 "a file has the role `{}`, which `roles` of the listing does not name",
                 file.role
-            ));
+            )
+            .into());
         }
         for name in asked.with {
             let Some(follow) = self.with.get(name) else {
@@ -315,6 +326,16 @@ pub(super) fn error_of(
         message,
         wait: wait.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
     })
+}
+
+/// What a filter that failed on a whole page means: the page is not what it should be, or the dialect is not.
+fn failed(error: &FilterError, words: String) -> ReplyError {
+    let class = if error.endless {
+        Class::Dialect
+    } else {
+        Class::Listing
+    };
+    ReplyError::new(class, words)
 }
 
 fn looks_like_html(body: &[u8]) -> &'static str {
