@@ -264,22 +264,20 @@ fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>)
         };
         // Shared ones are named in a list, and complained about there.
         let places = node.table().and_then(|table| table.get("with"));
-        let places = places
-            .as_ref()
-            .map_or(Vec::new(), |node| match node.is_list() {
-                true => node
-                    .list()
-                    .unwrap_or_default()
-                    .into_iter()
+        let places = places.as_ref().map_or(Vec::new(), |node| {
+            if node.is_list() {
+                let names = node.list().unwrap_or_default().into_iter();
+                names
                     .filter_map(|n| Some((n.text()?.to_owned(), n)))
-                    .collect(),
-                false => node
-                    .table()
-                    .map_or(Vec::new(), |t| t.entries())
+                    .collect()
+            } else {
+                let entries = node.table().map_or(Vec::new(), |t| t.entries());
+                entries
                     .into_iter()
                     .map(|(name, n)| (name.to_owned(), n))
-                    .collect(),
-            });
+                    .collect()
+            }
+        });
         for (name, node) in &places {
             let Some(with) = endpoint.with.get(name) else {
                 continue;

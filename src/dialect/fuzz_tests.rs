@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use url::Url;
 
-use super::{Asked, Catalog, Entry, Page, ReplyError};
+use super::{Asked, Catalog, Cursor, Entry, Page, ReplyError, Values};
 
 fn read(body: &[u8]) -> Result<Page, ReplyError> {
     thread_local! {
@@ -13,7 +13,7 @@ fn read(body: &[u8]) -> Result<Page, ReplyError> {
     CATALOG.with(|catalog| {
         let posts = &catalog.get("moebooru").expect("built in").endpoints["posts"];
         let base = Url::parse("https://booru.example").expect("a url");
-        let (params, cursor) = (Default::default(), Default::default());
+        let (params, cursor) = (Values::default(), Cursor::default());
         posts.read(body, &Asked::new(&base, &[], &params, &cursor))
     })
 }

@@ -62,8 +62,11 @@ fn before_rebuild(world: &World) -> PathBuf {
     world.archive("larder.db.before-rebuild.0")
 }
 
+/// A row of membership: job, item, listed, left.
+type Member = (String, String, bool, bool);
+
 /// Who belongs to which job, and whether it has left it.
-fn members(world: &World) -> Vec<(String, String, bool, bool)> {
+fn members(world: &World) -> Vec<Member> {
     let db = rusqlite::Connection::open(world.archive("larder.db")).expect("a database");
     let sql = "SELECT j.name, i.kind || '/' || i.ident, m.left IS NOT NULL, m.run IS NULL
                FROM members m JOIN jobs j ON j.id = m.job JOIN items i ON i.id = m.item ORDER BY 1, 2";
@@ -75,7 +78,7 @@ fn members(world: &World) -> Vec<(String, String, bool, bool)> {
 }
 
 /// What a rebuild has to bring back: the archive in numbers, who belongs to which job, and what is said of items.
-fn known(world: &World) -> (Value, Vec<(String, String, bool, bool)>, Vec<String>) {
+fn known(world: &World) -> (Value, Vec<Member>, Vec<String>) {
     let mut archive = world.status()["archive"].clone();
     archive.as_object_mut().expect("an object").remove("path");
     let shown = world.booru.ids().into_iter().skip(4).take(7).map(|id| {

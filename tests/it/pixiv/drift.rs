@@ -82,7 +82,7 @@ fn short_and_empty_pages_of_bookmarks_are_no_end() {
     for id in 1..=300 {
         // A long stretch is counted and not shown, and some here and there.
         site.world().bookmark(id, |work| {
-            work.hidden = (60..210).contains(&id) || id % 7 == 0
+            work.hidden = (60..210).contains(&id) || id % 7 == 0;
         });
     }
     let folder = Folder::new(&site).job("bookmarks", "user = 4710", "");

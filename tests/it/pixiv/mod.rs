@@ -65,7 +65,7 @@ impl<'a> Folder<'a> {
         let text = DIALECT.concat();
         assert!(text.contains(piece), "{piece}");
         self.shell.write("pixiv.toml", &text.replace(piece, by));
-        self.top = "dialects = [\"pixiv.toml\"]".to_owned();
+        "dialects = [\"pixiv.toml\"]".clone_into(&mut self.top);
         self
     }
 

@@ -90,14 +90,14 @@ macro_rules! shapes {
 }
 
 shapes! {
-    a_work_leads_to_its_pages: "illust" of "illust", {"id": 90000009}, {};
-    an_ugoira_leads_to_its_frames: "illust" of "illust_ugoira", {"id": 90000006}, {};
-    a_work_for_adults_without_a_login_says_what_is_missing: "illust" of "illust_hidden", {"id": 90000004}, {};
-    an_ugoira_for_adults_without_a_login_does_too: "illust" of "illust_ugoira_hidden", {"id": 90000005}, {};
-    the_pages_of_a_work_in_order: "pages" of "pages", {"id": 90000008}, {};
-    the_zip_and_the_frames_of_an_ugoira: "ugoira_meta" of "ugoira_meta", {"id": 90000006}, {};
-    comments_and_which_have_replies: "comments" of "comments", {"illust_id": 90000009}, {};
-    replies_to_a_comment: "replies" of "replies", {"comment_id": 700001}, {};
+    a_work_leads_to_its_pages: "illust" of "illust", {"id": 90_000_009}, {};
+    an_ugoira_leads_to_its_frames: "illust" of "illust_ugoira", {"id": 90_000_006}, {};
+    a_work_for_adults_without_a_login_says_what_is_missing: "illust" of "illust_hidden", {"id": 90_000_004}, {};
+    an_ugoira_for_adults_without_a_login_does_too: "illust" of "illust_ugoira_hidden", {"id": 90_000_005}, {};
+    the_pages_of_a_work_in_order: "pages" of "pages", {"id": 90_000_008}, {};
+    the_zip_and_the_frames_of_an_ugoira: "ugoira_meta" of "ugoira_meta", {"id": 90_000_006}, {};
+    comments_and_which_have_replies: "comments" of "comments", {"illust_id": 90_000_009}, {};
+    replies_to_a_comment: "replies" of "replies", {"comment_id": 700_001}, {};
     a_series_and_its_works: "series" of "series", {"id": 5151}, {};
     a_user_in_short: "user" of "user", {"user": 4711}, {};
     a_user_in_full: "user_full" of "user_full", {"user": 4711}, {};
@@ -119,7 +119,7 @@ shapes! {
     a_ranking_of_numbers_and_texts: "ranking" of "ranking", {}, {};
     the_last_page_of_a_ranking: "ranking" of "ranking_last", {}, {"page": 10};
     the_newest_of_everybody: "new" of "new", {}, {};
-    what_is_recommended_beside_a_work: "recommend" of "recommend", {"id": 90000009}, {};
+    what_is_recommended_beside_a_work: "recommend" of "recommend", {"id": 90_000_009}, {};
     more_that_is_recommended: "recommend_more" of "recommend_more", {"ids": ["90000008"]}, {};
     works_that_pixiv_picks: "discovery" of "discovery", {}, {};
     artists_that_pixiv_picks: "discovery_users" of "discovery_users", {}, {};

@@ -41,7 +41,7 @@ fn folder<'a>(
         .replace("https://pixiv-ab.site/api/pixiv", url)
         .replace("i.pixiv.re", "127.0.0.1");
     folder.shell.write("ab.toml", &change(dialect));
-    folder.top = "dialects = [\"ab.toml\"]".to_owned();
+    "dialects = [\"ab.toml\"]".clone_into(&mut folder.top);
     folder.allow = sites.iter().map(|site| site.host().to_owned()).collect();
     folder.allow.push(
         url.trim_start_matches("http://")

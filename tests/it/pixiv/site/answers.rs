@@ -95,8 +95,7 @@ fn route(world: &mut World, request: &Request, img: &str) -> Result<Answer, Refu
         ["user", id, "illustmanga", "tag"] => tagged(world, &ask, id)?,
         ["user", _, "following"] => following(world, &ask)?,
         ["user", _, "followers"] => recorded(&ask, "followers", &["offset", "limit"], true, true)?,
-        ["follow_latest", "illust"] => feed(world, &ask, world.feed_wall)?,
-        ["mypixiv_latest", "illust"] => feed(world, &ask, world.feed_wall)?,
+        ["follow_latest" | "mypixiv_latest", "illust"] => feed(world, &ask, world.feed_wall)?,
         ["watch_list", "manga"] => watch_list(world, &ask)?,
         ["series", id] => series(world, &ask, id)?,
         [
@@ -665,9 +664,9 @@ fn act(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Refusal> {
         ("/ajax/illusts/like", ["illust_id"]) => json!({"is_liked": false}),
         _ => return Err(malformed("body")),
     };
-    if !sent["illust_id"]
+    if sent["illust_id"]
         .as_str()
-        .is_some_and(|id| find(world, id).is_ok())
+        .is_none_or(|id| find(world, id).is_err())
     {
         return Err(not_found());
     }
