@@ -218,13 +218,27 @@ fn starred(text: &str, span: &Range<usize>) -> String {
     shown
 }
 
-/// The part of the line at `offset` that may hold a value.
+/// The part of the line at `offset` that may hold a value: all but the key that it begins with, and all of it where no
+/// key can be told from what follows.
 fn value_of_line(text: &str, offset: usize) -> Range<usize> {
     let offset = floor_boundary(text, offset);
     let start = text[..offset].rfind('\n').map_or(0, |n| n + 1);
     let end = text[offset..].find('\n').map_or(text.len(), |n| offset + n);
-    let value = text[start..end].find(['=', '"', '\'']);
-    value.map_or(end, |n| start + n)..end
+    let line = &text[start..end];
+    let before = line.len()
+        - line
+            .trim_start_matches(|c: char| c == '[' || c.is_whitespace())
+            .len();
+    let key = line[before..]
+        .find(|c: char| !c.is_ascii_alphanumeric() && !"_-.".contains(c))
+        .map_or(line.len(), |n| before + n);
+    let after = line[key..].chars().next();
+    let ends = if line[..before].contains('[') {
+        matches!(after, None | Some(']'))
+    } else {
+        matches!(after, Some(' ' | '\t' | '='))
+    };
+    start + if ends { key } else { 0 }..end
 }
 
 /// Words that a complaint lists at most.

@@ -254,11 +254,7 @@ fn small(node: &Node<'_>) -> Option<u32> {
 /// Checks a site's address. Its text is quoted only where it cannot hold a password.
 fn base(text: &str) -> Result<Url, String> {
     const EXAMPLE: &str = "write it like `https://example.org`";
-    let shown = if text.contains('@') {
-        "this"
-    } else {
-        &format!("`{text}`")
-    };
+    let shown = network::called(text);
     let url = Url::parse(text)
         .map_err(|error| format!("{shown} is not an address: {error}; {EXAMPLE}"))?;
     if !url.username().is_empty() || url.password().is_some() {

@@ -266,9 +266,13 @@ impl Host {
         self.slow_down(|streak| wait(streak).unwrap_or_default(), status)
     }
 
-    /// Waits along with another host of the same account.
-    pub fn share(&self, hold: Hold) {
+    /// Waits along with another host of the same account, and counts on from where that one is: the account is what is
+    /// held back, whichever of them says so next.
+    pub fn share(&self, other: &Self) {
+        let (hold, streak) = (other.held(), other.streak());
+        let Some(hold) = hold else { return };
         let mut state = self.state();
+        state.streak = state.streak.max(streak);
         if state.hold.is_none_or(|own| own.until < hold.until) {
             state.hold = Some(hold);
         }

@@ -276,11 +276,16 @@ async fn an_account_that_is_held_back_holds_the_other_hosts_as_well() {
     let (api, media) = (host(Rate::Unlimited, 1), host(Rate::Unlimited, 1));
     api.throttled_by(&[Duration::from_secs(200)], Some(429));
     let hold = api.held().expect("a hold");
-    media.share(hold);
+    media.share(&api);
     assert_eq!(media.held().map(|hold| hold.until), Some(hold.until));
+    assert_eq!(
+        media.streak(),
+        1,
+        "the next wait is the second, whichever host says so"
+    );
     // A longer hold of its own stays.
     media.hold(Duration::from_secs(900), HoldReason::RetryAfter, None);
-    media.share(hold);
+    media.share(&api);
     assert!(media.held().expect("a hold").until > hold.until);
     assert_eq!(media.counts().throttled, 1);
 }

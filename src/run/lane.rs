@@ -361,8 +361,8 @@ async fn failed(
         throttle,
         host,
     );
-    if let Some(hold) = host.held().filter(|_| throttle.by_account) {
-        runner.hold_site(site, hold);
+    if throttle.by_account {
+        runner.hold_site(site, host);
     }
     drop(connection);
     let what = if task.is_page { "page" } else { "file" };

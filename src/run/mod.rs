@@ -34,7 +34,7 @@ use crate::{
     clock::Millis,
     config::{Config, Job, MinFree, Network, Site},
     http::Http,
-    pace::{Hold, HoldReason, Host, HostCounts, HostKey, Pace},
+    pace::{HoldReason, Host, HostCounts, HostKey, Pace},
     store::{self, JobSpec, Reader, RunCounts, Store, Walks},
     walk::shows_all,
 };
@@ -502,9 +502,8 @@ impl Runner {
         self.restore_hold(&host);
         if site.dialect.throttle.by_account
             && let Some(api) = HostKey::from_url(&site.url)
-            && let Some(hold) = self.context.pace.host(&api, site.api).held()
         {
-            host.share(hold);
+            host.share(&self.context.pace.host(&api, site.api));
         }
         let wake = Arc::new(Notify::new());
         lanes.insert(key.clone(), wake.clone());
@@ -513,12 +512,12 @@ impl Runner {
             .spawn(async move { lane::work(runner, host, wake).await });
     }
 
-    /// Holds every host of a site whose account is held back.
-    fn hold_site(&self, site: &Site, hold: Hold) {
+    /// Holds every host of a site whose account is held back, as `held` is.
+    fn hold_site(&self, site: &Site, held: &Host) {
         for host in self.context.pace.hosts() {
             let (name, port) = host.key().parts();
-            if site.takes_files_from(name, port) {
-                host.share(hold);
+            if host.key() != held.key() && site.takes_files_from(name, port) {
+                host.share(held);
             }
         }
     }

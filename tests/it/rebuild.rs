@@ -62,7 +62,7 @@ fn before_rebuild(world: &World) -> PathBuf {
     world.archive("larder.db.before-rebuild.0")
 }
 
-/// A row of membership: job, item, listed, left.
+/// Job, item, whether the item has left the job, whether no run has met it.
 type Member = (String, String, bool, bool);
 
 /// Who belongs to which job, and whether it has left it.

@@ -196,9 +196,9 @@ fn every_operation_can_be_asked_by_hand() {
     assert_eq!(
         bodies,
         [
-            "Artist=%E9%9D%92%E9%B7%BA&Date=2023-11-14&Page=1&R18=false&Tags=heath+%E6%B0%B4%E5%BD%A9&UserId=4711",
+            "Tags=heath+%E6%B0%B4%E5%BD%A9&Date=2023-11-14&Artist=%E9%9D%92%E9%B7%BA&UserId=4711&Page=1&R18=false",
             "Page=3&R18=false",
-            "{\"page\":2,\"r18\":false,\"tags\":\"heath\",\"uid\":4711}",
+            "{\"tags\":\"heath\",\"uid\":4711,\"page\":2,\"r18\":false}",
         ]
     );
 }
