@@ -197,8 +197,8 @@ pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoi
     Ok(out)
 }
 
-/// Fetches and stores one page. `earlier` is how many entries an earlier walk of the listing met. `asked` is called when the
-/// reply is in, so that the connection can serve the next.
+/// Fetches and stores one page. `earlier` is how many entries an earlier walk of the listing met. `asked` is called when a
+/// good reply is in, so that the connection can serve the next.
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
@@ -227,7 +227,10 @@ pub async fn walk(
     let (site, _) = endpoint(job, &task)?;
     let reply = context.mirrors.page(&context.http, site, &out).await;
     let reply = reply.map_err(|error| named(error.into()))?;
-    asked();
+    // After a refusal nobody asks before it is judged: it may be that all have to wait.
+    if (200..300).contains(&reply.status) {
+        asked();
+    }
     let page = read(&context.readers, job, &task, reply).await;
     let page = page.map_err(|failure| named(with_advice(site, failure)))?;
     let page = believed(job, &task, page, earlier).map_err(named)?;
