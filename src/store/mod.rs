@@ -30,7 +30,7 @@ pub use days::Day;
 pub use files::FileStored;
 pub use gc::Unreferenced;
 pub use members::Placed;
-pub use pages::{MOST_STALE, PageCommit, PageOutcome};
+pub use pages::{MOST_STALE, PageCommit, PageOutcome, Seen};
 pub use queue::{
     Claim, Claimed, FileTask, Lease, Old, PageTask, Task, Verdict, Why, Work, page_key,
 };

@@ -6,13 +6,14 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
     include_str!("schema/0004.sql"),
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
+    include_str!("schema/0007.sql"),
 ];
 /// `LARD`, so that `file` and people know whose database it is.
 const APPLICATION_ID: i64 = 0x4c41_5244;
@@ -78,7 +79,9 @@ pub(super) fn is_current(db: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Opens a connection that only reads, beside a writer or without one; `None` for a database that was only begun.
-pub(super) fn open_reader(path: &Path) -> Result<Option<Connection>, Error> {
+///
+/// Also says which schema it has: nobody but a writer brings one up to date.
+pub(super) fn open_reader(path: &Path) -> Result<Option<(Connection, u32)>, Error> {
     let what = Error::database("open it for reading");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(&what)?;
@@ -95,7 +98,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Option<Connection>, Error> {
             known,
         });
     }
-    Ok((found > 0).then_some(db))
+    Ok((found > 0).then_some((db, found)))
 }
 
 #[cfg(test)]

@@ -160,6 +160,7 @@ impl Medic {
         if HostKey::from_url(&site.url) == Some(key) {
             self.pace.host(host.key(), site.api);
         }
+        let throttle = &site.dialect.throttle;
         let mut tries = 0;
         loop {
             if let Some(failed) = too_long(&host) {
@@ -177,7 +178,7 @@ impl Medic {
                 }
                 Err(failed) => failed,
             };
-            match judge(&failed, tries, false, &self.network, &host) {
+            match judge(&failed, tries, false, &self.network, throttle, &host) {
                 Verdict::Again { wait, counted } => {
                     tries += u32::from(counted);
                     tokio::select! {
@@ -217,6 +218,7 @@ impl Medic {
         let connection = host.connection().await;
         host.turn().await;
         let mut out = Outgoing::get(url.clone());
+        out.headers.clone_from(&site.dialect.media_headers);
         out.proxy.clone_from(&site.proxy);
         let rules = site.clone();
         let mut download = self
@@ -281,9 +283,9 @@ impl Medic {
             });
             for site in sites {
                 let wait = Duration::from_millis(left.unsigned_abs());
-                self.pace
-                    .host(&key, site.media)
-                    .hold(wait, HoldReason::RetryAfter, None);
+                let host = self.pace.host(&key, site.media);
+                host.set_streak(row.streak);
+                host.hold(wait, HoldReason::RetryAfter, None);
             }
         }
     }
@@ -310,6 +312,7 @@ impl Medic {
                         &reason,
                         counts.requests.cast_signed(),
                         counts.throttled.cast_signed(),
+                        host.streak(),
                     )?;
                 }
                 Ok(())

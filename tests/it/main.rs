@@ -20,6 +20,7 @@ mod listings;
 mod members;
 mod operations;
 mod pages;
+mod pixiv;
 mod rebuild;
 mod rechecks;
 mod recorded;
