@@ -33,7 +33,7 @@ pub use hash::Hasher;
 pub use line::{LogLine, check_lines};
 pub use lines::Lines;
 pub use lock::{Holder, Lock};
-pub use log::{Layout, Met, each_line, layout};
+pub use log::{Layout, Met, each_line, each_line_from, layout};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
 pub use parts::{Opened, Part};
 pub use record::{FileState, Record, record_digest};

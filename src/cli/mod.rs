@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod doctor;
 mod failures;
+mod find;
 mod forget;
 mod gc;
 mod history;
@@ -126,6 +127,8 @@ enum Command {
     Show(show::Show),
     /// What happened to an item: its revisions, when it was gone or back, which jobs it joined and left
     History(history::Show),
+    /// Search over titles, texts, authors, tags and dates
+    Find(find::Find),
     /// Why an address was fetched or not, from stored facts
     Why(why::Why),
     /// An object's bytes
@@ -225,6 +228,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Forget(forget) => forget.run(config),
         Command::Show(show) => show.run(config),
         Command::History(history) => history.run(config),
+        Command::Find(find) => find.run(config, cli.quiet),
         Command::Why(why) => why.run(config),
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),

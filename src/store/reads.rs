@@ -160,6 +160,12 @@ impl Reader {
         Ok(opened.map(|(db, schema)| Self { db, schema }))
     }
 
+    /// The folder that the database is in.
+    pub(crate) fn state(&self) -> &Path {
+        let path = self.db.path().map(Path::new).and_then(Path::parent);
+        path.unwrap_or(Path::new("."))
+    }
+
     /// Whether the database has this table: one that only an older larder wrote does not until the next run.
     pub(super) fn keeps(&self, table: &str) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?";

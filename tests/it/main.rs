@@ -14,6 +14,7 @@ mod examples;
 mod faults;
 mod fetching;
 mod filters;
+mod find;
 mod gc;
 mod history;
 mod listings;
