@@ -21,6 +21,7 @@ pub mod demo;
 pub mod dialect;
 pub mod doctor;
 pub mod fetch;
+pub mod history;
 pub mod http;
 pub mod pace;
 pub mod run;

@@ -60,7 +60,7 @@ impl Show {
 }
 
 /// (site id, kind, id) of what the user typed.
-fn identify(config: &Config, text: &str) -> anyhow::Result<(String, String, String)> {
+pub(super) fn identify(config: &Config, text: &str) -> anyhow::Result<(String, String, String)> {
     let book = AddressBook::new(config);
     let item_at = |place: &Place<'_>| {
         let (kind, id) = place.site.dialect.item_at(&place.path, &place.query)?;

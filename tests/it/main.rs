@@ -15,6 +15,7 @@ mod faults;
 mod fetching;
 mod filters;
 mod gc;
+mod history;
 mod listings;
 mod members;
 mod operations;
