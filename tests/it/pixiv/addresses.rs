@@ -46,22 +46,58 @@ fn an_address_means_its_listing_with_and_without_a_language_before_it() {
         ("/artworks/90000009#2", "illust", json!({"id": 90_000_009})),
         ("/users/4711", "works", json!({"user": 4711})),
         ("/users/4711/artworks", "works", json!({"user": 4711})),
-        ("/users/4711/illustrations", "works", json!({"user": 4711, "type": "illust"})),
-        ("/users/4711/manga", "works", json!({"user": 4711, "type": "manga"})),
-        ("/users/4711/artworks/%E6%B0%B4%E5%BD%A9", "works_by_tag", json!({"user": 4711, "tag": "水彩"})),
-        ("/users/4710/bookmarks/artworks", "bookmarks", json!({"user": 4710})),
-        ("/users/4710/bookmarks/artworks?rest=hide", "bookmarks", json!({"user": 4710, "rest": "hide"})),
-        ("/users/4710/bookmarks/artworks/%E6%B0%B4%E5%BD%A9", "bookmarks", json!({"user": 4710, "tag": "水彩"})),
+        (
+            "/users/4711/illustrations",
+            "works",
+            json!({"user": 4711, "type": "illust"}),
+        ),
+        (
+            "/users/4711/manga",
+            "works",
+            json!({"user": 4711, "type": "manga"}),
+        ),
+        (
+            "/users/4711/artworks/%E6%B0%B4%E5%BD%A9",
+            "works_by_tag",
+            json!({"user": 4711, "tag": "水彩"}),
+        ),
+        (
+            "/users/4710/bookmarks/artworks",
+            "bookmarks",
+            json!({"user": 4710}),
+        ),
+        (
+            "/users/4710/bookmarks/artworks?rest=hide",
+            "bookmarks",
+            json!({"user": 4710, "rest": "hide"}),
+        ),
+        (
+            "/users/4710/bookmarks/artworks/%E6%B0%B4%E5%BD%A9",
+            "bookmarks",
+            json!({"user": 4710, "tag": "水彩"}),
+        ),
         (
             "/users/4710/bookmarks/artworks/heath%20mist?rest=hide&p=3",
             "bookmarks",
             json!({"user": 4710, "tag": "heath mist", "rest": "hide"}),
         ),
         ("/users/4710/following", "following", json!({"user": 4710})),
-        ("/users/4710/following?rest=hide", "following", json!({"user": 4710, "rest": "hide"})),
+        (
+            "/users/4710/following?rest=hide",
+            "following",
+            json!({"user": 4710, "rest": "hide"}),
+        ),
         ("/bookmark_new_illust.php", "follow_latest", json!({})),
-        ("/bookmark_new_illust.php?p=2&tag=friends", "follow_latest", json!({"tag": "friends"})),
-        ("/bookmark_new_illust_r18.php", "follow_latest", json!({"mode": "r18"})),
+        (
+            "/bookmark_new_illust.php?p=2&tag=friends",
+            "follow_latest",
+            json!({"tag": "friends"}),
+        ),
+        (
+            "/bookmark_new_illust_r18.php",
+            "follow_latest",
+            json!({"mode": "r18"}),
+        ),
         ("/mypixiv_new_illust.php", "mypixiv_latest", json!({})),
         ("/ranking.php", "ranking", json!({})),
         (
@@ -69,10 +105,26 @@ fn an_address_means_its_listing_with_and_without_a_language_before_it() {
             "ranking",
             json!({"mode": "weekly", "content": "manga", "date": "2024-02-03"}),
         ),
-        ("/ranking.php?mode=daily_r18", "ranking", json!({"mode": "daily_r18"})),
-        ("/tags/%E9%A2%A8%E6%99%AF", "search_top", json!({"word": "風景"})),
-        ("/tags/%E9%A2%A8%E6%99%AF/artworks", "search", json!({"word": "風景"})),
-        (&format!("/tags/heath/artworks?{all_of_a_search}"), "search", with(json!({"word": "heath"}))),
+        (
+            "/ranking.php?mode=daily_r18",
+            "ranking",
+            json!({"mode": "daily_r18"}),
+        ),
+        (
+            "/tags/%E9%A2%A8%E6%99%AF",
+            "search_top",
+            json!({"word": "風景"}),
+        ),
+        (
+            "/tags/%E9%A2%A8%E6%99%AF/artworks",
+            "search",
+            json!({"word": "風景"}),
+        ),
+        (
+            &format!("/tags/heath/artworks?{all_of_a_search}"),
+            "search",
+            with(json!({"word": "heath"})),
+        ),
         (
             &format!("/tags/heath/illustrations?{all_of_a_search}&type=ugoira"),
             "search_illustrations",
@@ -83,13 +135,30 @@ fn an_address_means_its_listing_with_and_without_a_language_before_it() {
             "search_manga",
             with(json!({"word": "heath", "work_lang": "ja"})),
         ),
-        ("/tags/a%2Fb%20-c/artworks?s_mode=s_tag&p=9", "search", json!({"word": "a/b -c", "s_mode": "s_tag"})),
+        (
+            "/tags/a%2Fb%20-c/artworks?s_mode=s_tag&p=9",
+            "search",
+            json!({"word": "a/b -c", "s_mode": "s_tag"}),
+        ),
         ("/user/4711/series/5151", "series", json!({"id": 5151})),
-        ("/new_illust.php?type=manga", "new", json!({"type": "manga"})),
+        (
+            "/new_illust.php?type=manga",
+            "new",
+            json!({"type": "manga"}),
+        ),
         ("/new_illust_r18.php", "new", json!({"r18": true})),
-        ("/request/complete/manga", "requests_complete", json!({"work": "manga"})),
+        (
+            "/request/complete/manga",
+            "requests_complete",
+            json!({"work": "manga"}),
+        ),
     ] {
-        for before in ["https://www.pixiv.net", "pixiv.net", "https://www.pixiv.net/en", "https://www.pixiv.net/zh-tw"] {
+        for before in [
+            "https://www.pixiv.net",
+            "pixiv.net",
+            "https://www.pixiv.net/en",
+            "https://www.pixiv.net/zh-tw",
+        ] {
             let address = format!("{before}{address}");
             let found = meaning(&book, &address).unwrap_or_else(|why| panic!("{address}: {why}"));
             assert_eq!(found, (listing.to_owned(), given.clone()), "{address}");
@@ -98,9 +167,17 @@ fn an_address_means_its_listing_with_and_without_a_language_before_it() {
     // Addresses of old, which still stand in many lists, know no language.
     for (address, listing, given) in [
         ("/i/7", "illust", json!({"id": 7})),
-        ("/member_illust.php?mode=medium&illust_id=7", "illust", json!({"id": 7})),
+        (
+            "/member_illust.php?mode=medium&illust_id=7",
+            "illust",
+            json!({"id": 7}),
+        ),
         ("/member.php?id=4711", "works", json!({"user": 4711})),
-        ("/member_illust.php?id=4711&type=all", "works", json!({"user": 4711})),
+        (
+            "/member_illust.php?id=4711&type=all",
+            "works",
+            json!({"user": 4711}),
+        ),
     ] {
         let found = meaning(&book, &format!("https://www.pixiv.net{address}"));
         assert_eq!(found, Ok((listing.to_owned(), given)), "{address}");
@@ -127,7 +204,11 @@ fn what_cannot_be_walked_is_refused_rather_than_taken_for_something_else() {
         "/stacc/heath",
     ] {
         let address = format!("https://www.pixiv.net{address}");
-        assert!(meaning(&book, &address).is_err(), "{address}: {:?}", meaning(&book, &address));
+        assert!(
+            meaning(&book, &address).is_err(),
+            "{address}: {:?}",
+            meaning(&book, &address)
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod ab;
 mod account;
+mod addresses;
 mod archiving;
 mod drift;
 mod follows;
