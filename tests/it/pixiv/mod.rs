@@ -9,6 +9,7 @@ mod follows;
 mod keeping;
 mod shapes;
 mod site;
+mod upkeep;
 
 use std::collections::BTreeMap;
 
