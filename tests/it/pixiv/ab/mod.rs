@@ -356,7 +356,9 @@ fn the_last_of_four_hosts_is_enough_and_is_remembered() {
     let mut folder = folder(&pixiv, &[&ab, &ab], &first, change, "listing = \"search\"");
     for url in [second.clone(), third.clone()] {
         let host = url.trim_start_matches("http://");
-        folder.allow.push(host.trim_end_matches("/api/pixiv").to_owned());
+        folder
+            .allow
+            .push(host.trim_end_matches("/api/pixiv").to_owned());
     }
     folder.write();
     let ran = folder.shell.larder(&["run", "-v"]).ends(0);
