@@ -22,6 +22,7 @@ mod sites;
 mod status;
 mod verify;
 mod view;
+mod why;
 
 use std::{
     io::{self, Write},
@@ -125,6 +126,8 @@ enum Command {
     Show(show::Show),
     /// What happened to an item: its revisions, when it was gone or back, which jobs it joined and left
     History(history::Show),
+    /// Why an address was fetched or not, from stored facts
+    Why(why::Why),
     /// An object's bytes
     Cat(objects::Object),
     /// Where an object lies
@@ -222,6 +225,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Forget(forget) => forget.run(config),
         Command::Show(show) => show.run(config),
         Command::History(history) => history.run(config),
+        Command::Why(why) => why.run(config),
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
         Command::View(view) => view.run(config, cli.quiet),

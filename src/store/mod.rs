@@ -20,6 +20,7 @@ mod runs;
 mod schema;
 mod segments;
 mod wanted;
+mod why;
 mod writer;
 
 pub use added::{Added, Forgotten};
@@ -37,6 +38,7 @@ pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow
 pub use rebuild::{Contents, Rebuilder};
 pub use requests::{Answered, Request, Retried, ask};
 pub use runs::{Begun, JobSpec, Walks};
+pub use why::{HeldObject, Membership, QueuedTask, WantedFile};
 pub use writer::{Group, Store};
 
 /// Makes the database of a state folder, empty.

@@ -34,5 +34,6 @@ mod tour;
 mod under_way;
 mod view;
 mod walking;
+mod why;
 mod wiki;
 mod world;
