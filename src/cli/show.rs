@@ -88,7 +88,8 @@ pub(super) fn identify(config: &Config, text: &str) -> anyhow::Result<(String, S
     let place = book.find(text).map_err(|no| Usage(no.to_string()))?;
     item_at(&place).ok_or_else(|| {
         let kinds = place.site.dialect.kinds.values();
-        let known: Vec<_> = kinds.map(|path| format!("`{path}`")).collect();
+        let known = kinds.filter_map(|paths| Some(format!("`{}`", paths.first()?)));
+        let known: Vec<_> = known.collect();
         let (shown, name) = (&place.shown, &place.site.name);
         Usage(format!(
             "`{shown}` is no item of {name}; its items are at {}",

@@ -1,6 +1,7 @@
 //! larder's integration tests: one binary, a module per story, a mock site per dialect.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod actions;
 mod adding;
 mod by_hand;
 mod commands;
