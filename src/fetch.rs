@@ -42,7 +42,7 @@ pub async fn fetch(
                 .store
                 .write("look for an object", move |group| group.held(&md5))
                 .await;
-            held = look.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
+            held = look?;
         }
     }
     let requested = held.is_none();
@@ -68,7 +68,7 @@ pub async fn fetch(
             group.file_stored(&lease, &stored)
         })
         .await;
-    let stands = commit.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
+    let stands = commit?;
     drop(begun);
     if !stands {
         tracing::debug!(
@@ -138,8 +138,8 @@ async fn download(
         .await
         .map_err(|error| {
             Failure::new(
-                Class::Storage,
-                format!("storing the file panicked: {error}"),
+                Class::Poison,
+                format!("larder panicked while it stored the file: {error}"),
             )
         })?
         .map_err(refused)?;
@@ -166,8 +166,8 @@ async fn write(
     });
     let written = writing.await.map_err(|error| {
         Failure::new(
-            Class::Storage,
-            format!("storing the file panicked: {error}"),
+            Class::Poison,
+            format!("larder panicked while it stored the file: {error}"),
         )
     })?;
     written.map_err(|error| refused(error.into()))
@@ -176,7 +176,7 @@ async fn write(
 fn refused(error: PutError) -> Failure {
     match error {
         PutError::Refused { class, message } => Failure::new(class, message),
-        PutError::Storage(error) => Failure::new(Class::Storage, error.to_string()),
+        PutError::Storage(error) => error.into(),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dialect;
+pub mod disk;
 pub mod fetch;
 pub mod http;
 pub mod pace;

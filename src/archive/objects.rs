@@ -5,10 +5,9 @@
 //! Everything here blocks; callers run it off the async threads.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -16,8 +15,11 @@ use md5::Md5;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest as _, Sha256};
 
-use super::{Digest, Error, sync_dir};
-use crate::class::Class;
+use super::{Digest, Error};
+use crate::{
+    class::Class,
+    disk::{self, Op},
+};
 
 /// The objects of one archive.
 #[derive(Debug)]
@@ -26,6 +28,10 @@ pub struct Objects {
     staging: PathBuf,
     /// Folders known to exist, a bit each.
     made: Box<[AtomicU64]>,
+    /// Whether the name of one of them may not be durable yet.
+    unsynced: AtomicBool,
+    /// The folder of all objects, kept open: a sync needs no descriptor then, and so cannot want for one.
+    opened: Option<fs::File>,
 }
 
 /// Folders below `objects/`.
@@ -143,11 +149,7 @@ impl Staged {
     fn spill(&mut self, objects: &Objects) -> Result<&fs::File, Error> {
         if self.file.is_none() {
             let path = objects.staging.join(&self.name);
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o444);
-            let file = options.open(&path).map_err(Error::io("make", &path))?;
+            let file = disk::create(&path, 0o444).map_err(Error::io("make", &path))?;
             self.file = Some((file, path));
         }
         let (file, path) = self.file.as_mut().expect("made above");
@@ -156,7 +158,7 @@ impl Staged {
             .iter()
             .map(|chunk| io::IoSlice::new(chunk))
             .collect();
-        write_all_vectored(file, slices).map_err(Error::io("write", &*path))?;
+        disk::write_all(file, path, slices).map_err(Error::io("write", &*path))?;
         self.kept.clear();
         Ok(file)
     }
@@ -166,25 +168,9 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if let Some((_, path)) = self.file.take() {
             // What is left here is swept at the next start.
-            let _ = fs::remove_file(path);
+            let _ = disk::remove(&path);
         }
     }
-}
-
-/// `write_all` for slices, in as few calls as the kernel takes.
-fn write_all_vectored(file: &mut fs::File, mut slices: Vec<io::IoSlice<'_>>) -> io::Result<()> {
-    const AT_ONCE: usize = 512;
-    let mut rest = slices.as_mut_slice();
-    while !rest.is_empty() {
-        let most = rest.len().min(AT_ONCE);
-        match file.write_vectored(&rest[..most]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => io::IoSlice::advance_slices(&mut rest, n),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 impl Objects {
@@ -193,6 +179,8 @@ impl Objects {
             folder: root.join("objects"),
             staging: root.join("staging"),
             made: (0..SHARDS / 64).map(|_| AtomicU64::new(0)).collect(),
+            unsynced: AtomicBool::new(false),
+            opened: fs::File::open(root.join("objects")).ok(),
         }
     }
 
@@ -205,6 +193,41 @@ impl Objects {
     /// The folder of all objects.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether an object is there with this size and the bytes that its name says. One that cannot be read is not.
+    pub fn is_whole(&self, digest: &Digest, bytes: u64) -> bool {
+        super::verify::hash(&self.path(digest)).is_ok_and(|found| found == (*digest, bytes))
+    }
+
+    /// Moves what lies under an object's name to the folder `damaged/`, durably. Nothing there is no error.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn set_aside(&self, digest: &Digest) -> Result<(), Error> {
+        let path = self.path(digest);
+        let folder = self.folder.with_file_name("damaged");
+        disk::make_dirs(&folder).map_err(Error::io("make", &folder))?;
+        for nth in 0_u32.. {
+            let aside = folder.join(format!("{digest}.{nth}"));
+            let moved = disk::at(Op::Rename(&path, &aside), || {
+                Ok(renameat_with(
+                    CWD,
+                    &path,
+                    CWD,
+                    &aside,
+                    RenameFlags::NOREPLACE,
+                )?)
+            });
+            match moved {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(Error::io("set aside", path)(error)),
+                Ok(()) => break,
+            }
+        }
+        super::sync_dir(&folder)?;
+        super::sync_dir(path.parent().expect("an object lies in a folder"))
     }
 
     /// Checks a staged file against what was promised and gives it its name. An object that is there already, with the
@@ -232,9 +255,9 @@ impl Objects {
         if held.as_ref().is_some_and(|held| held.len() == bytes) {
             return Ok(put(false));
         }
+        let temp = self.staging.join(&staged.name);
         let file = staged.spill(self)?;
-        file.sync_data()
-            .map_err(Error::io("sync", self.staging.join(&staged.name)))?;
+        disk::sync(file, &temp).map_err(Error::io("sync", &temp))?;
         self.make_shard(digest.shard())?;
         let (file, temp) = staged.file.take().expect("spilled above");
         drop(file);
@@ -244,15 +267,18 @@ impl Objects {
         } else {
             RenameFlags::NOREPLACE
         };
-        match renameat_with(CWD, &temp, CWD, &path, flags) {
+        let renamed = disk::at(Op::Rename(&temp, &path), || {
+            Ok(renameat_with(CWD, &temp, CWD, &path, flags)?)
+        });
+        match renamed {
             Ok(()) => Ok(put(true)),
             Err(error) => {
-                let _ = fs::remove_file(&temp);
+                let _ = disk::remove(&temp);
                 // The same bytes arrived twice at once: the other one won, and is complete.
-                if error == rustix::io::Errno::EXIST {
+                if error.kind() == io::ErrorKind::AlreadyExists {
                     return Ok(put(false));
                 }
-                Err(Error::io("rename", path)(error.into()).into())
+                Err(Error::io("rename", path)(error).into())
             }
         }
     }
@@ -263,11 +289,13 @@ impl Objects {
             return Ok(());
         }
         let path = self.folder.join(format!("{shard:03x}"));
-        match fs::create_dir(&path) {
+        match disk::make_dir(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Error::io("make", path)(error)),
         }
+        // Made now, or by a larder that died: the next group makes its name durable.
+        self.unsynced.store(true, Ordering::Release);
         word.fetch_or(bit, Ordering::Relaxed);
         Ok(())
     }
@@ -281,14 +309,33 @@ impl Objects {
             return Ok(());
         }
         if shards.len() > FEW_SHARDS {
-            let folder = fs::File::open(&self.folder).map_err(Error::io("open", &self.folder))?;
-            return rustix::fs::syncfs(&folder)
-                .map_err(|e| Error::io("sync", &self.folder)(e.into()));
+            return self.sync_all();
         }
         for shard in shards {
-            sync_dir(&self.folder.join(format!("{shard:03x}")))?;
+            let path = self.folder.join(format!("{shard:03x}"));
+            match disk::sync_dir(&path) {
+                Err(error) if disk::is_crowded(&error) => return self.sync_all(),
+                synced => synced.map_err(Error::io("sync", path))?,
+            }
         }
-        sync_dir(&self.folder)
+        if self.unsynced.swap(false, Ordering::AcqRel) {
+            match disk::sync_dir(&self.folder) {
+                Err(error) if disk::is_crowded(&error) => return self.sync_all(),
+                synced => synced.map_err(Error::io("sync", &self.folder))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_all(&self) -> Result<(), Error> {
+        self.unsynced.store(false, Ordering::Release);
+        let sync = |folder: &fs::File| {
+            disk::sync_all(folder, &self.folder).map_err(Error::io("sync", &self.folder))
+        };
+        match &self.opened {
+            Some(folder) => sync(folder),
+            None => sync(&fs::File::open(&self.folder).map_err(Error::io("open", &self.folder))?),
+        }
     }
 }
 

@@ -7,13 +7,16 @@
 use std::{
     fs,
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
 
 use super::{Archive, Error, sync_dir};
+use crate::disk;
+
+/// Times that a failing write is tried. A write may be, a sync may not.
+const WRITES: u32 = 3;
 
 /// The log under way.
 #[derive(Debug)]
@@ -23,6 +26,14 @@ pub struct RecordLog {
     /// Bytes that are on disk and counted.
     length: u64,
     pending: Vec<u8>,
+    seq: u64,
+}
+
+/// A state of the log to go back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    length: u64,
+    pending: usize,
     seq: u64,
 }
 
@@ -41,14 +52,7 @@ impl RecordLog {
     /// When the log is shorter than the database says: then something removed records.
     pub fn open(archive: &Archive, aside: &Path, committed: u64, seq: u64) -> Result<Self, Error> {
         let path = archive.log_path();
-        let mut options = fs::OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
-        let file = file.map_err(Error::io("open", &path))?;
+        let file = disk::open(&path).map_err(Error::io("open", &path))?;
         let length = file.metadata().map_err(Error::io("read", &path))?.len();
         if length < committed {
             return Err(Error::Identity(format!(
@@ -68,7 +72,7 @@ impl RecordLog {
                 kept.display()
             );
             file.set_len(committed).map_err(Error::io("cut", &path))?;
-            file.sync_all().map_err(Error::io("sync", &path))?;
+            disk::sync(&file, &path).map_err(Error::io("sync", &path))?;
         }
         sync_dir(path.parent().expect("the log is in records/"))?;
         Ok(Self {
@@ -95,14 +99,30 @@ impl RecordLog {
     }
 
     /// A mark to go back to when a write that appended lines fails.
-    pub fn mark(&self) -> (usize, u64) {
-        (self.pending.len(), self.seq)
+    pub fn mark(&self) -> Mark {
+        Mark {
+            length: self.length,
+            pending: self.pending.len(),
+            seq: self.seq,
+        }
     }
 
-    /// Forgets the lines added since `mark`.
-    pub fn back_to(&mut self, mark: (usize, u64)) {
-        self.pending.truncate(mark.0);
-        self.seq = mark.1;
+    /// Forgets the lines added since `mark`, those already on the disk too.
+    pub fn back_to(&mut self, mark: Mark) {
+        self.pending.truncate(mark.pending);
+        self.seq = mark.seq;
+        if self.length > mark.length {
+            self.length = mark.length;
+            self.pending.clear();
+        }
+    }
+
+    /// Takes off the disk what a write that failed has left of lines that are forgotten. Should that fail too, the next
+    /// start does it.
+    pub fn trim(&self) {
+        if let Err(error) = self.file.set_len(self.length) {
+            tracing::debug!(%error, "Could not cut the record log back");
+        }
     }
 
     /// The length and number to commit once [`Self::sync`] has succeeded.
@@ -118,17 +138,21 @@ impl RecordLog {
     /// Writes and syncs the pending lines.
     ///
     /// # Errors
-    /// When the disk refuses; the lines stay pending and the group must not be committed.
+    /// When the disk refuses; the lines stay pending and the group must not be committed. A `write` may be tried again, a
+    /// `sync` never: then this log is not to be written any more.
     pub fn sync(&mut self) -> Result<(), Error> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.file
-            .write_all_at(&self.pending, self.length)
-            .map_err(Error::io("write", &self.path))?;
-        self.file
-            .sync_data()
-            .map_err(Error::io("sync", &self.path))?;
+        let mut tries = 1;
+        while let Err(error) = disk::write_at(&self.file, &self.path, &self.pending, self.length) {
+            let error = Error::io("write", &self.path)(error);
+            if tries == WRITES || error.trouble().is_some() {
+                return Err(error);
+            }
+            tries += 1;
+        }
+        disk::sync(&self.file, &self.path).map_err(Error::io("sync", &self.path))?;
         self.length += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
@@ -140,7 +164,8 @@ fn keep_tail(mut log: &fs::File, from: u64, to: &Path) -> io::Result<()> {
     let mut file = fs::File::create(to)?;
     log.seek(SeekFrom::Start(from))?;
     io::copy(&mut log, &mut file)?;
-    file.sync_all()
+    file.sync_all()?;
+    to.parent().map_or(Ok(()), disk::sync_dir)
 }
 
 /// Reads the line at `line`, without its end.

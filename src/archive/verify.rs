@@ -90,7 +90,8 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-fn hash(path: &Path) -> Result<(Digest, u64), Error> {
+/// The hash of a file's bytes, and how many they are.
+pub(super) fn hash(path: &Path) -> Result<(Digest, u64), Error> {
     let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
     let (mut sha256, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 18]);
     loop {

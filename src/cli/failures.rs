@@ -1,17 +1,18 @@
 //! `larder failures` and `larder retry`.
 
-use std::{io::Write, path::Path, sync::Arc};
+use std::{io::Write, path::Path};
 
 use anyhow::Context as _;
 use serde_json::json;
 
 use super::{clock, exit, known_job, load, print, reader};
 use crate::{
-    archive::{self, Archive, Lock},
+    archive,
     class::Class,
     clock::rfc3339,
     http::redact,
-    store::{self, Failure, FailureFilter, Store},
+    session::{self, Session},
+    store::{self, Failure, FailureFilter},
     text::{count, duration, one_line},
 };
 
@@ -153,33 +154,28 @@ impl Retry {
             return Ok(exit::OK);
         }
         drop(reader);
-        let clock = clock();
-        let lock = match Lock::take(state, &config.archive.path, "retry", &clock) {
-            Ok(lock) => lock,
-            Err(archive::Error::InUse { holder, .. }) => {
-                store::retry(state, self.job.as_deref(), self.class, clock.now())
+        let session = match Session::open(&config, "retry", clock()) {
+            Ok(session) => session,
+            Err(session::Error::Archive(archive::Error::InUse { holder, .. })) => {
+                store::retry(state, self.job.as_deref(), self.class, clock().now())
                     .context("leave the request")?;
                 print(format_args!("Asked larder {holder} to try again.\n"))?;
                 return Ok(exit::OK);
             }
             Err(error) => return Err(error.into()),
         };
-        let archive = Arc::new(Archive::open(&config.archive.path, &[])?);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let (job, class) = (self.job.clone(), self.class);
         let retried = runtime.block_on(async {
-            let store = Store::open(state, archive, clock)?;
-            let retried = store
-                .write("put failed tasks back", move |group| {
-                    group.retry(job.as_deref(), class.map(Class::word))
-                })
-                .await;
-            store.close().await;
+            let put_back = move |group: &mut store::Group<'_>| {
+                group.retry(job.as_deref(), class.map(Class::word))
+            };
+            let retried = session.store.write("put failed tasks back", put_back).await;
+            session.close().await;
             retried
         })?;
-        drop(lock);
         if retried == store::Retried::default() {
             print("Nothing to put back.\n")?;
             return Ok(exit::OK);

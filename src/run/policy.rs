@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use crate::{
+    archive,
     class::{Class, Remedy},
     config::Network,
+    disk::{self, Trouble},
     http,
     pace::{HoldReason, Host},
-    store::Verdict,
+    store::{self, Verdict},
     text::one_line,
 };
 
@@ -29,6 +31,12 @@ pub struct Failure {
     pub url: Option<String>,
     /// Whether the reply, whatever its status, means that the host wants to be left alone for a while.
     pub slow_down: bool,
+    /// What keeps everything from being written: then it is nobody's fault, and no try of this task.
+    pub trouble: Option<Trouble>,
+    /// What the store said, where it was the store that refused.
+    pub store: Option<store::Error>,
+    /// Whether this process has no descriptor left: nobody's fault either.
+    pub crowded: bool,
 }
 
 impl Failure {
@@ -41,6 +49,9 @@ impl Failure {
             retry_after: None,
             url: None,
             slow_down: false,
+            trouble: None,
+            store: None,
+            crowded: false,
         }
     }
 }
@@ -66,9 +77,44 @@ impl From<http::Error> for Failure {
             retry_after: error.retry_after,
             url: None,
             slow_down,
+            trouble: None,
+            store: None,
+            // The one thing of this machine's that a request can want for.
+            crowded: error.class == Class::Storage,
         }
     }
 }
+
+impl From<archive::Error> for Failure {
+    fn from(error: archive::Error) -> Self {
+        let source = error.source_of_io();
+        let too_large = source.is_some_and(disk::is_too_large);
+        Self {
+            trouble: error.trouble(),
+            crowded: source.is_some_and(disk::is_crowded),
+            ..Self::new(
+                if too_large {
+                    Class::TooLarge
+                } else {
+                    Class::Storage
+                },
+                error.to_string(),
+            )
+        }
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Self {
+            store: Some(error.clone()),
+            ..Self::new(Class::Storage, error.to_string())
+        }
+    }
+}
+
+/// How long a task waits that no descriptor was left for.
+const CROWDED: Duration = Duration::from_secs(1);
 
 /// Decides what becomes of a task after `tries` earlier ones that counted, and makes the host wait if it asked to.
 pub fn judge(
@@ -78,6 +124,13 @@ pub fn judge(
     network: &Network,
     host: &Host,
 ) -> Verdict {
+    if failure.crowded {
+        host.fewer_connections();
+        return Verdict::Again {
+            wait: i64::try_from(CROWDED.as_millis()).unwrap_or(i64::MAX),
+            counted: false,
+        };
+    }
     let held = match (failure.retry_after, failure.slow_down) {
         (Some(wait), _) => {
             host.hold(wait, HoldReason::RetryAfter, failure.status);

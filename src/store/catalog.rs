@@ -205,13 +205,21 @@ pub(super) fn queue_page(
             "INSERT INTO tasks (job, run, kind, key, host, state, item, payload) VALUES (?1, ?2, 'page', ?3, ?4, 'ready', ?5, ?6)
              ON CONFLICT (job, kind, key) DO UPDATE
              SET state = 'ready', run = excluded.run, due = 0, tries = 0, item = excluded.item, payload = excluded.payload
-             WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'done')",
+             WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'done') AND tasks.class IS NOT 'poison'",
         )?
         .execute(params![lease.job, lease.run, page_key(page), host, item, payload])?;
     if queued > 0 {
         group.changes.run(lease.run).pages_waiting += 1;
+        return Ok(true);
     }
-    Ok(queued > 0)
+    // What larder dies of is not asked for again by itself: it is a failure of this run too.
+    let sql = "UPDATE tasks SET run = ?2 WHERE job = ?1 AND kind = 'page' AND key = ?3 AND run <> ?2 AND state = 'failed' AND class = 'poison'";
+    let poison = group
+        .db
+        .prepare_cached(sql)?
+        .execute((lease.job, lease.run, page_key(page)))?;
+    group.changes.run(lease.run).pages_failed += i64::try_from(poison).unwrap_or(i64::MAX);
+    Ok(false)
 }
 
 /// Writes the record of an item whose last file or follow-up has come to its end.

@@ -3,26 +3,32 @@
 //! All SQL is in this room. One thread owns the write connection (`writer`); other connections only read. Every
 //! public act is one transaction, durable when it returns: bytes first, then records, then rows.
 
+mod at_work;
 mod catalog;
 mod counts;
 mod files;
+mod lost;
 mod pages;
 mod queue;
 mod reads;
 mod requests;
 mod runs;
 mod schema;
+mod start;
 mod wanted;
 mod writer;
 
+pub use at_work::Begun as AtWork;
 pub use counts::RunCounts;
 pub use files::FileStored;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome};
 pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
-pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
+pub use reads::{Doubt, Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use requests::{Retried, retry};
 pub use runs::{Begun, JobSpec};
 pub use writer::{Group, Store};
+
+use crate::disk::Trouble;
 
 /// What can go wrong with the store.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -51,6 +57,14 @@ pub enum Error {
     /// A row does not read as what it should be.
     #[error("database: {0} is damaged; restore larder.db from a backup")]
     Damaged(String),
+    /// Nothing can be written for now; nothing of the act was.
+    #[error("{message}")]
+    Trouble {
+        /// Why.
+        trouble: Trouble,
+        /// What was tried, and what the system said.
+        message: String,
+    },
     /// The writer has stopped after an earlier error.
     #[error("the database writer has stopped: {0}")]
     Stopped(String),
@@ -79,15 +93,38 @@ impl Error {
         }
     }
 
-    /// Whether the disk is full or its quota is spent.
-    pub fn disk_full(&self) -> bool {
+    /// Why nothing can be written for now, where a later act may succeed.
+    pub fn trouble(&self) -> Option<Trouble> {
         match self {
-            Self::Archive(error) => error.disk_full(),
-            Self::Database { source, .. } => {
-                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
-            }
-            _ => false,
+            Self::Trouble { trouble, .. } => Some(*trouble),
+            _ => None,
         }
+    }
+
+    /// The trouble behind an error of the writer after which it may go on. A failed sync or commit is none.
+    fn trouble_of_write(&self) -> Option<Trouble> {
+        match self {
+            Self::Archive(error) => error
+                .trouble()
+                .or_else(|| error.is_write().then_some(Trouble::Storage)),
+            Self::Database { source, .. } => {
+                let full = source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+                full.then_some(Trouble::DiskFull)
+            }
+            _ => None,
+        }
+    }
+
+    /// The failure of a commit, as SQLite would tell it.
+    fn commit(error: &std::io::Error) -> Self {
+        use rusqlite::ffi;
+        let full = Trouble::of(error, std::path::Path::new("")) == Some(Trouble::DiskFull);
+        let code = if full {
+            ffi::SQLITE_FULL
+        } else {
+            ffi::SQLITE_IOERR_FSYNC
+        };
+        Self::database("commit")(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
     }
 }
 
