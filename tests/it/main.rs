@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod commands;
+mod confirmation;
 mod contract_json;
 mod crash;
+mod crash_long;
 mod dialects;
 mod endings;
 mod examples;
