@@ -16,6 +16,7 @@ mod fetching;
 mod filters;
 mod harness;
 mod leases;
+mod mutations;
 mod pages;
 mod recorded;
 mod shell;
