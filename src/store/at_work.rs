@@ -2,7 +2,8 @@
 //!
 //! The queue knows what is claimed, which is more: most of it waits for its turn, and has killed nobody. A commit for each
 //! task that is begun would cost too much, and is not needed: what is written to this file is there after a death of the
-//! process. After one of the machine it may not be, but then no task is to blame.
+//! process. After one of the machine it may not be, but then no task is to blame. A note may outlive its task too: it names
+//! the lease, and only one that still holds counts.
 
 use std::{
     fs::File,
@@ -70,18 +71,14 @@ impl AtWork {
             let mut bytes = [0; SLOT];
             bytes[..8].copy_from_slice(&lease.task.to_le_bytes());
             bytes[8..].copy_from_slice(&lease.token.to_le_bytes());
-            self.write(slot, &bytes);
+            let place = u64::from(slot) * SLOT as u64;
+            if let Err(error) = self.file.write_all_at(&bytes, place) {
+                tracing::debug!(%error, "Could not note what larder is at");
+            }
         }
         Begun {
             at_work: self.clone(),
             slot,
-        }
-    }
-
-    fn write(&self, slot: u32, bytes: &[u8; SLOT]) {
-        let place = u64::from(slot) * SLOT as u64;
-        if let Err(error) = self.file.write_all_at(bytes, place) {
-            tracing::debug!(%error, "Could not note what larder is at");
         }
     }
 
@@ -92,8 +89,8 @@ impl AtWork {
 
 impl Drop for Begun {
     fn drop(&mut self) {
+        // What stands there may stay: a lease that has ended is nobody's any more.
         if let Some(slot) = self.slot {
-            self.at_work.write(slot, &[0; SLOT]);
             self.at_work.free().push(slot);
         }
     }
@@ -116,6 +113,7 @@ mod tests {
         assert_eq!(found, []);
         let kept = first.begin(&lease(7));
         drop(first.begin(&lease(8)));
+        // In the place of the one that has ended.
         let _last = first.begin(&lease(9));
         let (second, found) = AtWork::open(folder.path()).expect("opens");
         assert_eq!(found, [(7, -7), (9, -9)]);

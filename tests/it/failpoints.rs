@@ -250,8 +250,9 @@ fn fault_18_a_commit_that_fails_ends_the_run_and_loses_nothing() {
 
 #[test]
 fn fault_19_no_descriptor_for_a_file_is_nobodys_fault() {
-    let (met, ended) = is_refused_each("emfile", "create", |case, _| counts_no_try(case));
-    assert!(met >= 17 && ended <= 2, "{met}, {ended}");
+    let (met, ended) = is_refused_each("emfile", "create~staging", |case, _| counts_no_try(case));
+    // One of them is the archive's own, before there is anything to go on with.
+    assert!(met >= 17 && ended <= 1, "{met}, {ended}");
     // Folders are synced another way then.
     let (_, ended) = is_refused_each("emfile", "syncdir~objects/", |case, _| counts_no_try(case));
     assert_eq!(ended, 0);
