@@ -56,3 +56,11 @@ fn kills_at_random_moments_lose_nothing() {
         println!("{killed} kills, {again} files asked for again");
     }
 }
+
+#[cfg(not(debug_assertions))]
+#[test]
+fn a_release_build_has_no_faults_on_purpose() {
+    let binary = std::fs::read(env!("CARGO_BIN_EXE_larder")).expect("larder");
+    let word = b"LARDER_FAULTS";
+    assert!(!binary.windows(word.len()).any(|bytes| bytes == word));
+}

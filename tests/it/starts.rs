@@ -195,35 +195,36 @@ fn fault_22_an_archive_that_moved_is_the_same_archive() {
     }
 }
 
-#[test]
-fn fault_26_a_database_with_damaged_pages_is_not_written_to() {
+/// A world whose larder has died after a run, with one file yet to come.
+fn after_a_death() -> World {
     let world = world(40);
     world.run(0);
     world.booru.add(|_| {});
-    // A death, or nobody would look.
-    world.booru.script(
-        What::AnyFile,
-        vec![Fault::Stall(std::time::Duration::from_secs(20))],
-    );
+    let stall = Fault::Stall(std::time::Duration::from_secs(20));
+    world.booru.script(What::AnyFile, vec![stall]);
     let running = world.spawn(&["run"]);
     world.booru.clear_log();
     wait_for("a file", LONG, || world.booru.files_asked() > 0);
     running.kill();
-    let path = settled(&world.archive("larder.db"));
-    let db = Connection::open(&path).expect("a database");
-    // The leaves of one table: nothing of a start reads them.
-    let page: u32 = one(
-        &db,
-        "SELECT rootpage FROM sqlite_schema WHERE name = 'files'",
-    );
+    world
+}
+
+/// Damages a page of the database that nothing of a start reads.
+fn damage(path: &Path) {
+    let db = Connection::open(path).expect("a database");
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'objects_md5'";
+    let page: u32 = one(&db, sql);
     drop(db);
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .expect("ours");
+    let file = fs::OpenOptions::new().write(true).open(path).expect("ours");
     file.write_all_at(&[0x5a; 300], u64::from(page - 1) * 4096)
         .expect("ours");
-    drop(file);
+}
+
+#[test]
+fn fault_26_a_database_with_damaged_pages_is_not_written_to() {
+    let world = after_a_death();
+    let path = settled(&world.archive("larder.db"));
+    damage(&path);
     let before = fs::read(&path).expect("ours");
     let log = fs::read(world.archive("records/current.jsonl")).expect("ours");
     world.booru.clear_log();
@@ -235,6 +236,29 @@ fn fault_26_a_database_with_damaged_pages_is_not_written_to() {
             "the database was written to"
         );
         assert!(fs::read(world.archive("records/current.jsonl")).expect("ours") == log);
+    }
+}
+
+#[test]
+fn fault_26_a_large_database_is_checked_beside_the_work() {
+    for damaged in [false, true] {
+        let world = after_a_death();
+        let path = settled(&world.archive("larder.db"));
+        let db = Connection::open(&path).expect("a database");
+        db.execute_batch("CREATE TABLE filler (x); INSERT INTO filler VALUES (zeroblob(70000000))")
+            .expect("large");
+        drop(db);
+        settled(&path);
+        if damaged {
+            damage(&path);
+            world.run(78).says("is damaged");
+            continue;
+        }
+        world.run(0);
+        world.holds_everything();
+        let db = Connection::open(&path).expect("a database");
+        let doubts: i64 = one(&db, "SELECT count(*) FROM meta WHERE key = 'recheck'");
+        assert_eq!(doubts, 0, "it was not checked to its end");
     }
 }
 
