@@ -163,6 +163,25 @@ impl Class {
     }
 }
 
+impl Class {
+    /// What a person can do about one request by hand: nothing of it is in a queue.
+    pub fn by_hand(self) -> &'static str {
+        match self {
+            Self::Auth => "renew the login or cookies of the site",
+            Self::RateLimited => "wait as long as it asks; a lower `rate` of the site may help",
+            Self::Dns | Self::Connect | Self::Timeout | Self::Tls => {
+                "look whether the site works in a browser, and at `url`, `proxy` and the timeouts of [network]"
+            }
+            Self::Http404 | Self::Http410 => "look at the parameters: there is nothing there",
+            Self::Http4xx | Self::Http403 => "look at the parameters: the site does not take them",
+            Self::Blocked | Self::BlockedAddress | Self::TooLarge | Self::UnexpectedType => {
+                self.advice()
+            }
+            _ => "try again later; if it stays so, the dialect may have to be mended",
+        }
+    }
+}
+
 /// What a person can do about a paused job: `reason` is a class, or a word of the archive's own.
 pub fn advice_on(reason: &str) -> &'static str {
     let of_disk = Trouble::ALL.iter().find(|trouble| trouble.word() == reason);

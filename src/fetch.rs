@@ -2,50 +2,66 @@
 //!
 //! Bytes decide nothing by themselves: length, hashes and magic bytes do. Hashing and writing run off the async threads.
 
+mod transfer;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::{
-    archive::{Archive, PutError, Staged, Wanted},
+    archive::{Part, Promise, Wanted},
     class::Class,
     config::{Job, Site},
     dialect::Item,
     http::{Outgoing, redact},
+    pace::Host,
     run::{Context, Failure},
-    store::{FileStored, FileTask, Lease},
+    store::{FileStored, FileTask, Group, Lease},
 };
+use transfer::{Brought, Outcome, Transfer};
 
-/// Bytes gathered before a blocking thread hashes and writes them: small files take one such trip.
-const CHUNK: usize = 1 << 20;
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// It is stored, with a request.
+    Asked,
+    /// It is stored; its bytes were held already.
+    Held,
+    /// It was asked whether it has changed: it has not.
+    Unchanged,
+    /// Larder stops before it is there; the task is to be put back.
+    Cut,
+}
 
-/// Fetches one file and commits it; returns whether the site was asked. `asked` is called when the body is in, so that the
-/// connection can serve the next.
+/// Fetches one file and commits it. `asked` is called when the body is in, so that the connection can serve the next.
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
 pub async fn fetch(
     context: &Context,
+    host: &Host,
     job: &Arc<Job>,
     lease: Lease,
     task: FileTask,
     asked: impl FnOnce(),
-) -> Result<bool, Failure> {
+) -> Result<Fetched, Failure> {
     let mut held = task.held;
     let mut begun = None;
-    if let (Some(md5), None) = (&task.md5, held) {
-        let (mine, waited) = context.under_way.begin(md5).await;
+    if let (Some(named), None) = (&task.named, held) {
+        let (mine, waited) = context.under_way.begin(named).await;
         begun = Some(mine);
         if waited || context.several_jobs {
-            let md5 = md5.clone();
+            let named = named.clone();
             let look = context
                 .store
-                .write("look for an object", move |group| group.held(&md5))
+                .write("look for an object", move |group| group.held(&named))
                 .await;
             held = look?;
         }
     }
-    let requested = held.is_none();
+    let fetched = if held.is_none() {
+        Fetched::Asked
+    } else {
+        Fetched::Held
+    };
     let stored = match held {
         Some(digest) => {
             asked();
@@ -53,14 +69,24 @@ pub async fn fetch(
                 digest,
                 bytes: 0,
                 media: None,
-                md5: task.md5,
+                named: task.named,
                 etag: None,
                 modified: None,
+                unverified: false,
                 downloaded: 0,
                 put: false,
             }
         }
-        None => download(context, job, &lease, task, asked).await?,
+        None => match download(context, host, job, &lease, task, asked).await? {
+            Downloaded::Stored(stored) => stored,
+            Downloaded::Unchanged => {
+                let keep = move |group: &mut Group<'_>| group.file_unchanged(&lease);
+                let kept = context.store.write("keep a file", keep).await;
+                kept.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
+                return Ok(Fetched::Unchanged);
+            }
+            Downloaded::Cut => return Ok(Fetched::Cut),
+        },
     };
     let commit = context
         .store
@@ -76,7 +102,7 @@ pub async fn fetch(
             "The lease was lost; the result is dropped"
         );
     }
-    Ok(requested)
+    Ok(fetched)
 }
 
 /// Whether files may come from this host: the site's own, or one of its media hosts.
@@ -88,13 +114,21 @@ pub fn allowed(site: &Site, host: &str, port: u16) -> bool {
         .any(|pattern| pattern.matches(host, port))
 }
 
+/// What became of a request for a file.
+enum Downloaded {
+    Stored(FileStored),
+    Unchanged,
+    Cut,
+}
+
 async fn download(
     context: &Context,
+    host: &Host,
     job: &Arc<Job>,
     lease: &Lease,
     task: FileTask,
     asked: impl FnOnce(),
-) -> Result<FileStored, Failure> {
+) -> Result<Downloaded, Failure> {
     let url = task
         .url
         .parse()
@@ -102,82 +136,44 @@ async fn download(
     let mut out = Outgoing::get(url);
     tracing::debug!(job.name = %job.name, "GET {}", redact(&out.url));
     out.proxy.clone_from(&job.site.proxy);
-    let site = job.site.clone();
-    let mut download = context
-        .http
-        .file(&out, &move |host, port| allowed(&site, host, port))
-        .await?;
-    let mut wanted = promised(&task);
-    wanted.content_type.clone_from(&download.content_type);
-    let mut staged = Staged::new(format!("{:x}.{:x}", lease.task, lease.token), &wanted);
-    let (mut gathered, mut size) = (Vec::new(), 0);
-    while let Some(chunk) = download.chunk().await? {
-        size += chunk.len();
-        gathered.push(chunk);
-        if size >= CHUNK {
-            size = 0;
-            staged = write(&context.archive, staged, std::mem::take(&mut gathered)).await?;
-        }
-    }
-    let _storing = context
-        .storing
-        .acquire()
-        .await
-        .map_err(|_| Failure::new(Class::Storage, "larder is stopping"))?;
-    asked();
-    let archive = context.archive.clone();
-    let putting = tokio::task::spawn_blocking(move || {
-        staged.write(&archive.objects, gathered)?;
-        let downloaded = staged.bytes();
-        archive
-            .objects
-            .put(staged, &wanted)
-            .map(|put| (put, downloaded))
-    });
-    let (put, downloaded) = putting
-        .await
-        .map_err(|error| {
-            Failure::new(
-                Class::Poison,
-                format!("larder panicked while it stored the file: {error}"),
-            )
-        })?
-        .map_err(refused)?;
-    Ok(FileStored {
+    // An address may change while its bytes stay: the hash names them better.
+    let bytes = task.named.as_deref().unwrap_or(&task.url);
+    let transfer = Transfer {
+        context,
+        host,
+        site: job.site.clone(),
+        out,
+        wanted: promised(&task),
+        name: format!("{:x}.{:x}", lease.task, lease.token),
+        unless: task
+            .old
+            .as_ref()
+            .map(|old| (old.etag.clone(), old.modified.clone())),
+        part: Part::take(&context.archive, bytes).map(Arc::new),
+    };
+    let brought = match transfer.run(asked).await? {
+        Outcome::Brought(brought) => brought,
+        Outcome::Unchanged => return Ok(Downloaded::Unchanged),
+        Outcome::Cut => return Ok(Downloaded::Cut),
+    };
+    let Brought {
+        put,
+        bytes,
+        etag,
+        modified,
+        unverified,
+    } = brought;
+    Ok(Downloaded::Stored(FileStored {
         digest: put.digest,
         bytes: put.bytes,
         media: put.media,
-        md5: put.md5,
-        etag: download.etag.take(),
-        modified: download.last_modified.take(),
-        downloaded,
+        named: task.named,
+        etag,
+        modified,
+        unverified,
+        downloaded: bytes,
         put: put.fresh,
-    })
-}
-
-async fn write(
-    archive: &Arc<Archive>,
-    mut staged: Staged,
-    chunks: Vec<Bytes>,
-) -> Result<Staged, Failure> {
-    let archive = archive.clone();
-    let writing = tokio::task::spawn_blocking(move || {
-        staged.write(&archive.objects, chunks).map(|()| staged)
-    });
-    let written = writing.await.map_err(|error| {
-        Failure::new(
-            Class::Poison,
-            format!("larder panicked while it stored the file: {error}"),
-        )
-    })?;
-    written.map_err(|error| refused(error.into()))
-}
-
-fn refused(error: PutError) -> Failure {
-    match error {
-        PutError::Refused { class, message } => Failure::new(class, message),
-        PutError::Storage(error) => error.into(),
-    }
+    }))
 }
 
 /// What the listing said about the file.
@@ -191,12 +187,21 @@ fn promised(task: &FileTask) -> Wanted {
             .into_iter()
             .find(|f| f.role == task.role && f.index == task.index)
     });
-    let file = file.filter(|file| file.md5 == task.md5);
+    let file = file.filter(|file| file.named().map(hex::encode) == task.named);
+    // By its length: what names the bytes is checked, whatever has become of the draft.
+    let named = |digits| task.named.clone().filter(|hash| hash.len() == digits);
     Wanted {
-        md5: task.md5.clone(),
-        sha1: file.as_ref().and_then(|file| file.sha1.clone()),
-        sha256: file.as_ref().and_then(|file| file.sha256.clone()),
-        bytes: file.and_then(|file| file.bytes),
+        md5: named(32),
+        sha1: named(40).or_else(|| file.as_ref()?.sha1.clone()),
+        sha256: named(64).or_else(|| file.as_ref()?.sha256.clone()),
+        bytes: file.as_ref().and_then(|file| file.bytes),
         content_type: None,
+        promise: Promise::of(
+            file.as_ref().and_then(|file| file.media.as_deref()),
+            [
+                Some(&task.url),
+                file.as_ref().and_then(|file| file.name.as_deref()),
+            ],
+        ),
     }
 }

@@ -11,6 +11,7 @@
 //! 5. When an item's last file is stored or has failed, its record is in the log; [`status`] reads the same tables.
 
 pub mod archive;
+pub mod by_hand;
 pub mod class;
 pub mod cli;
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod config;
 pub mod demo;
 pub mod dialect;
 pub mod disk;
+pub mod doctor;
 pub mod fetch;
 pub mod http;
 pub mod pace;
@@ -26,4 +28,6 @@ pub mod session;
 pub mod status;
 pub mod store;
 pub mod text;
+pub mod upkeep;
+pub mod view;
 pub mod walk;

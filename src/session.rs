@@ -62,21 +62,21 @@ impl Session {
         };
         if known.is_none() && archive.holds_anything() {
             return Err(archive::Error::Identity(format!(
-                "the archive {} holds records, but its database {} is gone; put larder.db back from a backup, or set \
-                 `[archive] state` to the folder that has it",
+                "the archive {} holds records, but its database {} is gone; `larder rebuild` makes it anew from the archive, \
+                 or set `[archive] state` to the folder that has it",
                 root.display(),
                 Store::path_in(state).display()
             ))
             .into());
         }
-        let left = archive.sweep_staging()?;
+        let left = archive.sweep_staging(clock.now())?;
         if left > 0 {
             tracing::info!(
                 files = left,
                 "Removed downloads that an earlier larder had begun"
             );
         }
-        let archive = Arc::new(archive);
+        let archive = Arc::new(archive.sealing_at(config.archive.segment));
         let store = Store::open(state, archive.clone(), clock)?;
         let told = lock.clone();
         store.tell(move |trouble| told.say(trouble.map(Trouble::word)));

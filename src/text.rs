@@ -1,9 +1,11 @@
 //! Text for people: numbers, sizes and times as they are said; what a site, a server or a file says made safe to print.
 
+use std::borrow::Cow;
+
 /// The longest line: a message names the start of what is longer.
 const LONGEST: usize = 400;
 
-/// `text` with control, bidirectional and zero-width characters escaped, cut when very long.
+/// `text` with control, bidirectional and invisible characters escaped, cut when very long.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -11,19 +13,77 @@ pub fn one_line(text: &str) -> String {
             line.push('…');
             break;
         }
-        match c {
-            c if c.is_control() => line.extend(c.escape_default()),
-            '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{61c}'
-            | '\u{feff}' => {
-                line.extend(c.escape_unicode());
-            }
-            c => line.push(c),
-        }
+        escape(c, &mut line);
     }
     line
+}
+
+/// The same for text of several lines: everything that is printed goes through this or through [`json`].
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| c != '\n' && is_acting(c);
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\n' {
+            safe.push(c);
+        } else {
+            escape(c, &mut safe);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// JSON in which nothing acts on a terminal: the writer itself leaves C1 controls and bidirectional marks as they are.
+pub fn json(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| c != '\n' && is_acting(c);
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                safe += &format!("\\u{unit:04x}");
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+fn escape(c: char, to: &mut String) {
+    if c.is_control() {
+        to.extend(c.escape_default());
+    } else if is_acting(c) {
+        to.extend(c.escape_unicode());
+    } else {
+        to.push(c);
+    }
+}
+
+/// Whether a character does something to the text around it, or hides: controls, marks that turn text around, and what has
+/// no width (Unicode 16: Cc, Bidi_Control, Default_Ignorable, without the selectors of emoji).
+fn is_acting(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// A number with its thousands apart: `1,234,567`.
@@ -113,5 +173,20 @@ mod tests {
             "a\\u{1b}[2Jb\\u{202e}c\\nd\\u{200b}"
         );
         assert_eq!(one_line("ümlauts and 日本語"), "ümlauts and 日本語");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn fault_96_whatever_a_site_says_is_printed_as_visible_characters_and_line_breaks(text: String, acting in "[\u{0}-\u{1f}\u{7f}-\u{9f}\u{200b}-\u{206f}\u{feff}\u{e0001}]{0,9}") {
+            let text = format!("{text}{acting}");
+            let printed = [shown(&text), json(&text), one_line(&text).into()];
+            for printed in printed {
+                proptest::prop_assert!(printed.chars().all(|c| c == '\n' || !is_acting(c)), "{:?}", printed);
+            }
+            // JSON means the same as before.
+            let quoted = serde_json::to_string(&text).expect("text is JSON");
+            let read: String = serde_json::from_str(&json(&quoted)).expect("it still is");
+            proptest::prop_assert_eq!(read, text);
+        }
     }
 }

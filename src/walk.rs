@@ -9,12 +9,16 @@ use url::Url;
 
 use crate::{
     class::Class,
+    clock::{Millis, is_over},
     config::{Job, Site},
-    dialect::{Endpoint, Entry, Login, Page, Position, Predicate, Step},
+    dialect::{
+        By, Cursor, Endpoint, Entry, Login, Page, ParamKind, Position, Predicate, Request, Step,
+        Values,
+    },
     fetch::allowed,
-    http::{self, Accept, Outgoing, Reply, redact},
+    http::{self, Accept, Outgoing, Reply, redact, wall},
     pace::HostKey,
-    run::{Context, Failure},
+    run::{Context, Failure, days_key},
     store::{Lease, PageCommit, PageOutcome, PageTask},
     text::one_line,
 };
@@ -52,15 +56,29 @@ pub fn endpoint<'a>(site: &'a Site, task: &PageTask) -> Result<&'a Arc<Endpoint>
     endpoints.get(&task.endpoint).ok_or_else(missing)
 }
 
-/// The first page of a job's walk.
-pub fn first_page(job: &Job) -> PageTask {
+/// The first page of a walk of a job's listing with `params`.
+pub fn first_page(job: &Job, params: Values) -> PageTask {
     PageTask {
         endpoint: job.listing.name.clone(),
-        params: job.params.clone(),
-        at: job.listing.paging(&job.params).start(),
+        at: job.listing.paging(&params).start(),
+        params,
         depth: 0,
+        day: None,
         item: None,
     }
+}
+
+/// Whether a walk of this job that comes to its end has shown everything that its listing holds. Page numbers drift while
+/// it walks, and the listing of a date is another one on the next day.
+pub fn shows_all(job: &Job) -> bool {
+    let paging = job.listing.paging(&job.params);
+    let mut kinds = job.listing.params.values().map(|param| param.kind);
+    let proves = match paging.by {
+        By::Once | By::Keyset | By::Cursor => true,
+        By::Offset => paging.overlap > 0,
+        By::Page => false,
+    };
+    proves && kinds.all(|kind| kind != ParamKind::Date)
 }
 
 /// Entries to ask for: the dialect's size or the site's, and no more than a job wants at all.
@@ -88,39 +106,56 @@ pub fn outgoing(
     job: &Job,
     endpoint: &Endpoint,
     task: &PageTask,
+    now: Millis,
 ) -> Result<Option<Outgoing>, Failure> {
     let site = &job.site;
     let request = endpoint
         .request(site, &task.params, &task.at, limit(job, endpoint, task))
         .map_err(|error| Failure::new(Class::Dialect, error))?;
-    let Some(request) = request else {
-        return Ok(None);
-    };
+    request
+        .map(|request| with_secrets(site, request, now))
+        .transpose()
+}
+
+/// A request with everything secret attached that its site wants to see.
+///
+/// # Errors
+/// When a secret is unset.
+pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoing, Failure> {
     let mut out = Outgoing::get(request.url);
     if let (Some(login), Some(hook)) = (&site.login, site.dialect.login) {
         out.secret_query = Login::query(hook, login, &site.vars)
             .map_err(|error| Failure::new(Class::Auth, error))?;
     }
     out.secret_headers.clone_from(&site.headers);
-    out.cookies.clone_from(&site.cookies);
+    out.cookies = site.cookies_for(&out.url, now);
     out.proxy.clone_from(&site.proxy);
-    Ok(Some(out))
+    Ok(out)
 }
 
-/// Fetches and stores one page. `asked` is called when the reply is in, so that the connection can serve the next.
+/// Fetches and stores one page. `earlier` is how many entries an earlier walk of the listing met. `asked` is called when the
+/// reply is in, so that the connection can serve the next.
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
 pub async fn walk(
     context: &Context,
     job: &Arc<Job>,
+    earlier: Option<u64>,
     lease: Lease,
-    task: PageTask,
+    mut task: PageTask,
     asked: impl FnOnce(),
 ) -> Result<Walked, Failure> {
     let site = &job.site;
     let endpoint = endpoint(site, &task)?.clone();
-    let Some(out) = outgoing(job, &endpoint, &task)? else {
+    let now = context.store.clock().now();
+    if task.begins_day().is_some()
+        && let Some(day) = &mut task.day
+    {
+        // Now, before it is asked for: a listing of a day that is not over may still grow behind the walk.
+        day.settled = is_over(day.date, now);
+    }
+    let Some(out) = outgoing(job, &endpoint, &task, now)? else {
         asked();
         return commit(context, job, lease, task, None).await;
     };
@@ -131,6 +166,7 @@ pub async fn walk(
     let reply = reply.map_err(|error| named(error.into()))?;
     asked();
     let page = read(&context.readers, job, &endpoint, &task, reply).await;
+    let page = page.and_then(|page| believed(job, &endpoint, &task, page, earlier));
     commit(context, job, lease, task, Some(page.map_err(named)?)).await
 }
 
@@ -149,22 +185,24 @@ pub async fn read(
         .acquire()
         .await
         .map_err(|_| Failure::new(Class::Dialect, "larder is stopping"))?;
-    let (job, endpoint, depth) = (job.clone(), endpoint.clone(), task.depth);
+    let (job, endpoint, task) = (job.clone(), endpoint.clone(), task.clone());
     let parsing = tokio::task::spawn_blocking(move || {
-        classify(&endpoint, &reply)?;
+        classify(&job.site, &endpoint, &task.params, &task.at.cursor, &reply)?;
         if std::str::from_utf8(&reply.body).is_err() {
             tracing::warn!(
                 job.name = %job.name,
                 "A page of `{}` is not UTF-8: its text is mended, the bytes are kept as hex", job.name
             );
         }
-        let with: &[String] = if depth == 0 { &job.with } else { &[] };
-        let page = endpoint.read(&reply.body, &job.site.url, with);
+        let with: &[String] = if task.depth == 0 { &job.with } else { &[] };
+        let (params, cursor) = (&task.params, &task.at.cursor);
+        let page = endpoint.read(&reply.body, &job.site.url, with, params, cursor);
         let mut page = page.map_err(|error| Failure {
             status: Some(reply.status),
+            retry_after: error.wait.or(reply.retry_after),
             ..Failure::new(error.class, error.message)
         })?;
-        if depth == 0
+        if task.depth == 0
             && let Some(predicate) = &job.filter
         {
             let before = page.entries.len();
@@ -182,8 +220,37 @@ pub async fn read(
     })
 }
 
+/// The page, unless it is empty where it cannot be.
+///
+/// # Errors
+/// What contradicts it.
+pub fn believed(
+    job: &Job,
+    endpoint: &Endpoint,
+    task: &PageTask,
+    page: Page,
+    earlier: Option<u64>,
+) -> Result<Page, Failure> {
+    let earlier = earlier.filter(|_| task.depth == 0 && task.day.is_none());
+    let limit = limit(job, endpoint, task);
+    let paging = endpoint.paging(&task.params);
+    match paging.doubts(&task.at, &page.shown, limit, earlier) {
+        Some(why) => Err(Failure::new(Class::Listing, why)),
+        None => Ok(page),
+    }
+}
+
 /// What the reply is before anybody reads it as a page.
-fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
+///
+/// # Errors
+/// The failure to judge.
+pub fn classify(
+    site: &Site,
+    endpoint: &Endpoint,
+    params: &Values,
+    cursor: &Cursor,
+    reply: &Reply,
+) -> Result<(), Failure> {
     let html = reply.content_type.as_deref() == Some("text/html")
         || reply.body.trim_ascii_start().starts_with(b"<");
     let failure = |class, message: String, slow_down| Failure {
@@ -196,7 +263,13 @@ fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
         if !html {
             return Ok(());
         }
-        let (class, what) = html_kind(&reply.body).unwrap_or((Class::Listing, "an HTML page"));
+        let path = reply.url.path();
+        let path = path.strip_prefix(site.url.path().trim_end_matches('/'));
+        if path.is_some() && path == endpoint.missing.as_deref() {
+            let message = "the site leads to a page for people instead: it is not there (any more)";
+            return Err(failure(Class::Http404, message.to_owned(), false));
+        }
+        let (class, what) = wall(&reply.body).unwrap_or((Class::Listing, "an HTML page"));
         return Err(failure(
             class,
             format!("{what} came instead of the listing"),
@@ -206,42 +279,29 @@ fn classify(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
     let reported = if html {
         None
     } else {
-        endpoint.reported(&reply.body)
+        endpoint.reported(&reply.body, params, cursor)
     };
     let class = match (&reported, reply.status) {
         (_, 429) => Class::RateLimited,
         (Some(error), _) if error.class != Class::Listing => error.class,
         // Refused without a word of the site's own: something in front of it does not want us.
-        (None, 403) => html_kind(&reply.body).map_or(Class::Blocked, |(class, _)| class),
+        (None, 403) => wall(&reply.body).map_or(Class::Blocked, |(class, _)| class),
         (_, status) => http::of_status(status),
     };
-    let words = reported.map_or_else(String::new, |error| format!(": {}", error.message));
-    let slow_down = matches!(reply.status, 429 | 503 | 509 | 529);
-    Err(failure(
+    let words = reported
+        .as_ref()
+        .map_or_else(String::new, |error| format!(": {}", error.message));
+    let slow_down = class == Class::RateLimited || matches!(reply.status, 503 | 509 | 529);
+    let failure = failure(
         class,
         format!("the site answered {}{words}", reply.status),
         slow_down,
-    ))
-}
-
-/// A page that only a person can pass.
-fn html_kind(body: &[u8]) -> Option<(Class, &'static str)> {
-    const LOOK_AT: usize = 64 << 10;
-    let text = String::from_utf8_lossy(&body[..body.len().min(LOOK_AT)]).to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&[
-        "cf-chl",
-        "challenge-platform",
-        "just a moment",
-        "captcha",
-        "ddos-guard",
-    ]) {
-        Some((Class::Blocked, "a challenge for browsers"))
-    } else if has(&["type=\"password\"", "type='password'", "type=password"]) {
-        Some((Class::Auth, "a login form"))
-    } else {
-        None
-    }
+    );
+    let wait = reported.and_then(|error| error.wait);
+    Err(Failure {
+        retry_after: wait.or(failure.retry_after),
+        ..failure
+    })
 }
 
 async fn commit(
@@ -266,10 +326,12 @@ async fn commit(
             .clone()
             .unwrap_or_else(|| endpoint.roles.iter().take(1).cloned().collect()),
         items: Vec::new(),
+        immutable: endpoint.immutable,
         refused: BTreeSet::new(),
         bad: Vec::new(),
         filtered: page.as_ref().map_or(0, |page| page.filtered),
         total: page.as_ref().and_then(|page| page.shown.total),
+        days: task.day.map(|_| days_key(job)),
         step: Step::End,
         task,
     };
@@ -343,6 +405,7 @@ fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet
             endpoint: follow.endpoint.clone(),
             params: follow.params.clone(),
             at,
+            day: None,
             depth: commit.task.depth + 1,
             item: None,
         })
@@ -350,3 +413,6 @@ fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet
     let follow = follow.collect();
     commit.items.push((*item, follow));
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,12 +127,8 @@ impl Drop for Lock {
 /// Locks one folder of the archive at `root`.
 fn take(folder: &Path, root: &Path) -> Result<fs::File, Error> {
     let path = lock_path(folder);
-    let open = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path);
+    super::keep_private(&path)?;
+    let open = fs::OpenOptions::new().read(true).write(true).open(&path);
     let file = open.map_err(Error::io("open", &path))?;
     let mut tries = 0;
     loop {

@@ -3,26 +3,46 @@
 //! Everything that outlives larder is here, as plain files. **Invariant:** a file below `objects/` is complete and its
 //! bytes match its name; it is written to `staging/`, checked, synced and only then renamed.
 
+mod content;
 mod digest;
+mod hash;
+mod held;
+mod line;
+mod lines;
 mod lock;
+mod log;
 mod objects;
+mod parts;
 mod record;
 mod records;
+mod seal;
+mod segments;
 mod verify;
+
+#[cfg(test)]
+mod fuzz_tests;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
+pub use content::Promise;
 pub use digest::{Digest, NotADigest};
+pub use hash::Hasher;
+pub use line::{LogLine, check_lines};
+pub use lines::Lines;
 pub use lock::{Holder, Lock};
+pub use log::{Layout, Met, each_line, layout};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
+pub use parts::{Opened, Part};
 pub use record::{FileState, Record, record_digest};
-pub use records::{Line, Mark, RecordLog, read_line};
-pub use verify::{Damage, Verified, verify};
+pub use records::{Line, Mark, RecordLog};
+pub use segments::Segment;
+pub use verify::{Damage, Kind, Orphan, Shard, check_segments, check_shard, strangers};
 
 use crate::{
+    clock::Millis,
     config::MinFree,
     disk::{self, Room, Short, Trouble},
 };
@@ -97,13 +117,18 @@ struct Identity {
 /// The format of the folder.
 const FORMAT: u32 = 1;
 
+/// `current.jsonl` is sealed when it is this long, unless the configuration says otherwise.
+pub const SEAL_AT: u64 = 64 << 20;
+
 /// One archive.
 #[derive(Debug)]
 pub struct Archive {
     root: PathBuf,
     id: String,
+    seal_at: u64,
     /// The objects.
     pub objects: Objects,
+    parts: parts::Parts,
 }
 
 impl Archive {
@@ -151,8 +176,19 @@ impl Archive {
         Ok(Self {
             root: root.to_owned(),
             objects: Objects::new(root),
+            parts: parts::Parts::default(),
             id: identity.id,
+            seal_at: SEAL_AT,
         })
+    }
+
+    /// Seals `current.jsonl` when it is this long.
+    #[must_use]
+    pub fn sealing_at(self, bytes: u64) -> Self {
+        Self {
+            seal_at: bytes,
+            ..self
+        }
     }
 
     /// Whether an archive is at `root`.
@@ -231,16 +267,35 @@ impl Archive {
         disk::remove(&path).map_err(Error::io("remove", path))
     }
 
-    /// Removes what an earlier larder left in `staging/`. Call only with the lock held. Returns how many files.
+    fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    /// Removes what an earlier larder left in `staging/` and nobody can go on with. Call only with the lock held. Returns
+    /// how many files.
     ///
     /// # Errors
-    /// When the folder cannot be read or a file not be removed.
-    pub fn sweep_staging(&self) -> Result<usize, Error> {
-        let folder = self.root.join("staging");
+    /// When the folder cannot be read or a file not be removed, or one of the archive's folders is a link to elsewhere.
+    pub fn sweep_staging(&self, now: Millis) -> Result<usize, Error> {
+        for folder in ["objects", "records", "staging", "damaged"] {
+            let path = self.root.join(folder);
+            if fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_dir()) {
+                return Err(Error::Identity(format!(
+                    "{} is not a folder of its own: a link could lead anywhere; put the real folder in its place",
+                    path.display()
+                )));
+            }
+        }
+        let folder = self.staging();
         fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
-        let mut removed = 0;
+        let (kept, mut removed) = (parts::kept(&folder, now), 0);
+        self.parts.learn(&kept);
         for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
             let path = entry.map_err(Error::io("read", &folder))?.path();
+            let name = path.file_name().unwrap_or_default();
+            if kept.contains(&*name.to_string_lossy()) {
+                continue;
+            }
             disk::remove(&path).map_err(Error::io("remove", path))?;
             removed += 1;
         }
@@ -251,6 +306,22 @@ impl Archive {
 /// Writes a small file and syncs it.
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     disk::write_new(path, bytes).map_err(Error::io("write", path))
+}
+
+/// Makes sure that a file of the state folder is there and that nobody but its owner reads it: it may hold addresses that
+/// are nobody else's business. What SQLite puts beside the database gets the same mode.
+pub(crate) fn keep_private(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let file = options.open(path).map_err(Error::io("open", path))?;
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        let private = fs::Permissions::from_mode(0o600);
+        file.set_permissions(private)
+            .map_err(Error::io("change the mode of", path))?;
+    }
+    Ok(())
 }
 
 /// Makes the entries of a folder durable.

@@ -6,16 +6,20 @@
 
 use std::{
     fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use md5::Md5;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use sha2::{Digest as _, Sha256};
 
-use super::{Digest, Error};
+use super::{Digest, Error, Promise, content::is_html};
 use crate::{
     class::Class,
     disk::{self, Op},
@@ -26,16 +30,19 @@ use crate::{
 pub struct Objects {
     folder: PathBuf,
     staging: PathBuf,
+    pub(super) damaged: PathBuf,
     /// Folders known to exist, a bit each.
     made: Box<[AtomicU64]>,
     /// Whether the name of one of them may not be durable yet.
     unsynced: AtomicBool,
     /// The folder of all objects, kept open: a sync needs no descriptor then, and so cannot want for one.
     opened: Option<fs::File>,
+    /// Held while a damaged object gives way to whole bytes.
+    pub(super) mending: Mutex<()>,
 }
 
 /// Folders below `objects/`.
-const SHARDS: usize = 4096;
+pub(super) const SHARDS: usize = 4096;
 /// More folders than this in one group are synced with one `syncfs`.
 const FEW_SHARDS: usize = 3;
 /// Bytes that a staged file keeps in memory before it makes a file.
@@ -56,6 +63,8 @@ pub struct Wanted {
     pub bytes: Option<u64>,
     /// Content-Type of the reply.
     pub content_type: Option<String>,
+    /// What it was promised to be.
+    pub promise: Promise,
 }
 
 /// An object that was put.
@@ -92,11 +101,13 @@ pub enum PutError {
 /// A file on its way into the archive.
 #[derive(Debug)]
 pub struct Staged {
-    name: String,
-    file: Option<(fs::File, PathBuf)>,
+    pub(super) name: String,
+    pub(super) file: Option<(fs::File, PathBuf)>,
     kept: Vec<Bytes>,
     head: Vec<u8>,
-    bytes: u64,
+    pub(super) bytes: u64,
+    /// Whether a note counts on its file: then it stays when this is dropped.
+    pub(super) saved: bool,
     sha256: Sha256,
     md5: Option<Md5>,
     sha1: Option<sha1::Sha1>,
@@ -111,6 +122,7 @@ impl Staged {
             kept: Vec::new(),
             head: Vec::new(),
             bytes: 0,
+            saved: false,
             sha256: Sha256::new(),
             md5: wanted.md5.as_ref().map(|_| Md5::new()),
             sha1: wanted.sha1.as_ref().map(|_| sha1::Sha1::new()),
@@ -122,28 +134,51 @@ impl Staged {
         self.bytes
     }
 
+    /// Whether a note counts on it.
+    pub fn is_saved(&self) -> bool {
+        self.saved
+    }
+
+    /// Removes it, though it may have been saved.
+    pub fn discard(mut self) {
+        self.saved = false;
+    }
+
     /// Adds chunks, hashing them.
     ///
     /// # Errors
     /// When the staging file cannot be made or written.
     pub fn write(&mut self, objects: &Objects, chunks: Vec<Bytes>) -> Result<(), Error> {
         for chunk in &chunks {
-            self.sha256.update(chunk);
-            if let Some(md5) = &mut self.md5 {
-                md5.update(chunk);
-            }
-            if let Some(sha1) = &mut self.sha1 {
-                sha1.update(chunk);
-            }
-            let room = HEAD.saturating_sub(self.head.len()).min(chunk.len());
-            self.head.extend_from_slice(&chunk[..room]);
-            self.bytes += chunk.len() as u64;
+            self.hash(chunk);
         }
         self.kept.extend(chunks);
         if self.bytes as usize > SPILL || self.file.is_some() {
             self.spill(objects)?;
         }
         Ok(())
+    }
+
+    /// Takes in a chunk that is or will be in the file.
+    pub(super) fn hash(&mut self, chunk: &[u8]) {
+        self.sha256.update(chunk);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(chunk);
+        }
+        if let Some(sha1) = &mut self.sha1 {
+            sha1.update(chunk);
+        }
+        let room = HEAD.saturating_sub(self.head.len()).min(chunk.len());
+        self.head.extend_from_slice(&chunk[..room]);
+        self.bytes += chunk.len() as u64;
+    }
+
+    /// Writes everything to its file and syncs it.
+    pub(super) fn sync(&mut self, objects: &Objects) -> Result<&fs::File, Error> {
+        let path = objects.staging.join(&self.name);
+        let file = self.spill(objects)?;
+        disk::sync(file, &path).map_err(Error::io("sync", path))?;
+        Ok(file)
     }
 
     fn spill(&mut self, objects: &Objects) -> Result<&fs::File, Error> {
@@ -166,7 +201,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if let Some((_, path)) = self.file.take() {
+        if let Some((_, path)) = self.file.take().filter(|_| !self.saved) {
             // What is left here is swept at the next start.
             let _ = disk::remove(&path);
         }
@@ -178,6 +213,8 @@ impl Objects {
         Self {
             folder: root.join("objects"),
             staging: root.join("staging"),
+            damaged: root.join("damaged"),
+            mending: Mutex::new(()),
             made: (0..SHARDS / 64).map(|_| AtomicU64::new(0)).collect(),
             unsynced: AtomicBool::new(false),
             opened: fs::File::open(root.join("objects")).ok(),
@@ -195,47 +232,14 @@ impl Objects {
         &self.folder
     }
 
-    /// Whether an object is there with this size and the bytes that its name says. One that cannot be read is not.
-    pub fn is_whole(&self, digest: &Digest, bytes: u64) -> bool {
-        super::verify::hash(&self.path(digest)).is_ok_and(|found| found == (*digest, bytes))
-    }
-
-    /// Moves what lies under an object's name to the folder `damaged/`, durably. Nothing there is no error.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn set_aside(&self, digest: &Digest) -> Result<(), Error> {
-        let path = self.path(digest);
-        let folder = self.folder.with_file_name("damaged");
-        disk::make_dirs(&folder).map_err(Error::io("make", &folder))?;
-        for nth in 0_u32.. {
-            let aside = folder.join(format!("{digest}.{nth}"));
-            let moved = disk::at(Op::Rename(&path, &aside), || {
-                Ok(renameat_with(
-                    CWD,
-                    &path,
-                    CWD,
-                    &aside,
-                    RenameFlags::NOREPLACE,
-                )?)
-            });
-            match moved {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(Error::io("set aside", path)(error)),
-                Ok(()) => break,
-            }
-        }
-        super::sync_dir(&folder)?;
-        super::sync_dir(path.parent().expect("an object lies in a folder"))
-    }
-
-    /// Checks a staged file against what was promised and gives it its name. An object that is there already, with the
-    /// same size, is left alone.
+    /// Checks a staged file against what was promised and gives it its name. An object that is there already is read again:
+    /// when it is whole it is left alone, else it is set aside for the bytes at hand, which are proven.
     ///
     /// # Errors
     /// [`PutError::Refused`] when the bytes are not what was promised.
     pub fn put(&self, mut staged: Staged, wanted: &Wanted) -> Result<Put, PutError> {
+        // Whatever comes of it, there is nothing to go on with.
+        staged.saved = false;
         let digest = Digest::new(std::mem::take(&mut staged.sha256).finalize().into());
         let md5 = staged.md5.take().map(|hash| hex::encode(hash.finalize()));
         let sha1 = staged.sha1.take().map(|hash| hex::encode(hash.finalize()));
@@ -248,39 +252,48 @@ impl Objects {
             media: media.clone(),
             fresh,
         };
-        let path = self.path(&digest);
-        let held = fs::symlink_metadata(&path)
-            .ok()
-            .filter(fs::Metadata::is_file);
-        if held.as_ref().is_some_and(|held| held.len() == bytes) {
+        let there = fs::symlink_metadata(self.path(&digest)).is_ok();
+        if there && self.is_whole(&digest)? {
             return Ok(put(false));
         }
-        let temp = self.staging.join(&staged.name);
-        let file = staged.spill(self)?;
-        disk::sync(file, &temp).map_err(Error::io("sync", &temp))?;
+        staged.sync(self)?;
         self.make_shard(digest.shard())?;
         let (file, temp) = staged.file.take().expect("spilled above");
         drop(file);
-        // An object of the wrong size is damage: the bytes at hand are proven and take its place.
-        let flags = if held.is_some() {
-            RenameFlags::empty()
+        let named = if there {
+            self.replace(&digest, &temp)
         } else {
-            RenameFlags::NOREPLACE
+            self.name(&digest, &temp)
         };
-        let renamed = disk::at(Op::Rename(&temp, &path), || {
-            Ok(renameat_with(CWD, &temp, CWD, &path, flags)?)
+        if !matches!(named, Ok(true)) {
+            let _ = disk::remove(&temp);
+        }
+        Ok(put(named?))
+    }
+
+    /// Gives a staged file its name. Returns whether it was free: the same bytes may arrive twice at once, and whichever
+    /// was first is complete.
+    pub(super) fn name(&self, digest: &Digest, temp: &Path) -> Result<bool, Error> {
+        let shard = self.open_shard(digest.shard())?;
+        let name = digest.to_string();
+        let path = self.path(digest);
+        let renamed = disk::at(Op::Rename(temp, &path), || {
+            let flags = RenameFlags::NOREPLACE;
+            Ok(renameat_with(CWD, temp, shard, &name, flags)?)
         });
         match renamed {
-            Ok(()) => Ok(put(true)),
-            Err(error) => {
-                let _ = disk::remove(&temp);
-                // The same bytes arrived twice at once: the other one won, and is complete.
-                if error.kind() == io::ErrorKind::AlreadyExists {
-                    return Ok(put(false));
-                }
-                Err(Error::io("rename", path)(error).into())
-            }
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(Error::io("rename", path)(error)),
         }
+    }
+
+    /// Opens a folder of objects. A link in its place is refused: nothing outside the archive is written.
+    pub(super) fn open_shard(&self, shard: u16) -> Result<OwnedFd, Error> {
+        let path = self.folder.join(format!("{shard:03x}"));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&path, flags, Mode::empty())
+            .map_err(|error| Error::io("use as a folder of objects", path)(error.into()))
     }
 
     fn make_shard(&self, shard: u16) -> Result<(), Error> {
@@ -353,10 +366,6 @@ fn check(
     }
     let found = infer::get(&staged.head).map(|kind| kind.mime_type());
     let html = is_html(&staged.head);
-    let promised_html = wanted
-        .content_type
-        .as_deref()
-        .is_some_and(|t| t.contains("html"));
     let sha256 = sha256.to_string();
     let hashes = [
         ("md5", wanted.md5.as_deref(), md5),
@@ -392,22 +401,12 @@ fn check(
         );
     }
     // A hash that matches proves the content, whatever it looks like.
-    if !proven && html && !promised_html {
-        return refuse(
-            Class::UnexpectedType,
-            "an HTML page came instead of the file".to_owned(),
-        );
+    if !proven && let Some(objection) = wanted.promise.objection(&staged.head) {
+        return refuse(Class::UnexpectedType, objection);
     }
     Ok(found
         .map(str::to_owned)
         .or_else(|| wanted.content_type.clone()))
-}
-
-fn is_html(head: &[u8]) -> bool {
-    let start = head.trim_ascii_start();
-    let begins =
-        |word: &[u8]| start.len() >= word.len() && start[..word.len()].eq_ignore_ascii_case(word);
-    begins(b"<!doctype html") || begins(b"<html") || begins(b"<head") || begins(b"<body")
 }
 
 #[cfg(test)]
@@ -449,25 +448,48 @@ mod tests {
             );
         }
         assert_eq!(
-            archive.sweep_staging().expect("swept"),
+            archive.sweep_staging(0).expect("swept"),
             0,
             "nothing is left in staging"
         );
     }
 
     #[test]
-    fn a_damaged_object_is_replaced_by_proven_bytes() {
-        let (_folder, archive) = archive();
+    fn a_damaged_object_is_replaced_by_proven_bytes_and_kept_aside() {
+        let (folder, archive) = archive();
         let first = put(&archive, b"whole", &Wanted::default()).expect("put");
         let path = archive.objects.path(&first.digest);
-        fs::remove_file(&path).expect("there");
-        fs::write(&path, b"").expect("written");
-        assert!(
-            put(&archive, b"whole", &Wanted::default())
-                .expect("put")
-                .fresh
-        );
-        assert_eq!(fs::read(path).expect("there"), b"whole");
+        for (nth, damage) in [&b""[..], b"wholf", b"more than whole"]
+            .into_iter()
+            .enumerate()
+        {
+            fs::remove_file(&path).expect("there");
+            fs::write(&path, damage).expect("written");
+            assert!(!archive.objects.is_whole(&first.digest).expect("readable"));
+            let again = put(&archive, b"whole", &Wanted::default()).expect("put");
+            assert!(again.fresh);
+            assert_eq!(fs::read(&path).expect("there"), b"whole");
+            let aside = folder
+                .path()
+                .join(format!("damaged/{}.{nth}", first.digest));
+            assert_eq!(fs::read(aside).expect("kept"), damage);
+        }
+        assert!(archive.objects.has(&first.digest, 5) && !archive.objects.has(&first.digest, 4));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_folder_is_not_followed() {
+        let (_folder, archive) = archive();
+        let outside = tempfile::tempdir().expect("a temporary folder");
+        let digest = Digest::of(b"whole");
+        let shard = archive.objects.folder().join(&digest.to_string()[..3]);
+        std::os::unix::fs::symlink(outside.path(), shard).expect("a link");
+        let refused = put(&archive, b"whole", &Wanted::default());
+        assert!(matches!(refused, Err(PutError::Storage(_))), "{refused:?}");
+        fs::write(outside.path().join(digest.to_string()), b"theirs").expect("written");
+        assert!(archive.objects.remove(&digest).is_err());
+        assert!(archive.objects.set_aside(&digest).is_err());
+        assert_eq!(fs::read_dir(outside.path()).expect("there").count(), 1);
     }
 
     #[test]

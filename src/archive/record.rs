@@ -34,6 +34,9 @@ pub struct FileState {
     pub width: Option<u64>,
     /// Pixels.
     pub height: Option<u64>,
+    /// Whether nothing told how long it is: it may have been cut.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unverified_length: bool,
     /// Why it is not held.
     pub missing: Option<String>,
 }

@@ -32,7 +32,8 @@ impl Demo {
             ))?;
         }
         let session = Session::open(&config, "demo", clock())?;
-        let finished = run::work(&config, &jobs, session, None, quiet).await?;
+        let jobs = run::plan(&jobs, false)?;
+        let finished = run::work(&config, jobs, session, None, quiet).await?;
         let (pages, files) = site.requests();
         site.stop().await;
         if finished.code == exit::STOPPED || finished.code == exit::INTERRUPTED {

@@ -2,18 +2,18 @@
 
 use std::{io::Write, path::Path};
 
-use anyhow::Context as _;
 use serde_json::json;
 
-use super::{clock, exit, known_job, load, print, reader};
+use super::{
+    ask::{Asked, ask},
+    clock, exit, known_job, load, print, reader,
+};
 use crate::{
-    archive,
     class::Class,
     clock::rfc3339,
     http::redact,
-    session::{self, Session},
-    store::{self, Failure, FailureFilter},
-    text::{count, duration, one_line},
+    store::{Failure, FailureFilter, Request, Retried},
+    text::{count, duration, one_line, shown},
 };
 
 #[derive(Debug, clap::Args)]
@@ -63,9 +63,9 @@ impl Failures {
         let mut each = |failure: Failure| -> anyhow::Result<()> {
             if self.json {
                 out.write_all(if number == 0 { b"[\n  " } else { b",\n  " })?;
-                serde_json::to_writer(&mut out, &as_json(&failure))?;
+                out.write_all(crate::text::json(&as_json(&failure).to_string()).as_bytes())?;
             } else {
-                out.write_all(as_text(&failure, now).as_bytes())?;
+                out.write_all(shown(&as_text(&failure, now)).as_bytes())?;
             }
             number += 1;
             Ok(())
@@ -90,14 +90,14 @@ impl Failures {
 }
 
 /// An address without what may be secret in it.
-fn shown(url: &str) -> String {
+fn address(url: &str) -> String {
     url.parse()
         .map_or_else(|_| one_line(url), |url| redact(&url))
 }
 
 fn as_json(failure: &Failure) -> serde_json::Value {
     json!({
-        "job": failure.job, "site": failure.site, "item": failure.item, "url": failure.url.as_deref().map(shown), "class": failure.class,
+        "job": failure.job, "site": failure.site, "item": failure.item, "url": failure.url.as_deref().map(address), "class": failure.class,
         "tries": failure.tries, "message": failure.message, "first_at": failure.first_at.map(rfc3339),
         "last_at": failure.last_at.map(rfc3339), "next_at": failure.next_at.map(rfc3339),
     })
@@ -127,7 +127,7 @@ fn as_text(failure: &Failure, now: i64) -> String {
         failure.class
     );
     text += &format!("  {}\n", one_line(&failure.message));
-    let url = failure.url.as_deref().map(shown);
+    let url = failure.url.as_deref().map(address);
     if let Some(url) = url.filter(|url| !failure.message.contains(url)) {
         text += &format!("  {url}\n");
     }
@@ -144,7 +144,6 @@ fn as_text(failure: &Failure, now: i64) -> String {
 impl Retry {
     pub(super) fn run(&self, path: &Path) -> anyhow::Result<u8> {
         let config = load(path)?;
-        let state = &config.archive.state;
         let reader = reader(&config)?;
         if let Some(name) = &self.job {
             known_job(&config, reader.as_ref(), name)?;
@@ -154,29 +153,18 @@ impl Retry {
             return Ok(exit::OK);
         }
         drop(reader);
-        let session = match Session::open(&config, "retry", clock()) {
-            Ok(session) => session,
-            Err(session::Error::Archive(archive::Error::InUse { holder, .. })) => {
-                store::retry(state, self.job.as_deref(), self.class, clock().now())
-                    .context("leave the request")?;
+        let request = Request::Retry {
+            job: self.job.clone(),
+            class: self.class,
+        };
+        let retried = match ask(&config, "retry", vec![request])? {
+            Asked::Done(answered) => answered.retried,
+            Asked::Left(holder) => {
                 print(format_args!("Asked larder {holder} to try again.\n"))?;
                 return Ok(exit::OK);
             }
-            Err(error) => return Err(error.into()),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (job, class) = (self.job.clone(), self.class);
-        let retried = runtime.block_on(async {
-            let put_back = move |group: &mut store::Group<'_>| {
-                group.retry(job.as_deref(), class.map(Class::word))
-            };
-            let retried = session.store.write("put failed tasks back", put_back).await;
-            session.close().await;
-            retried
-        })?;
-        if retried == store::Retried::default() {
+        if retried == Retried::default() {
             print("Nothing to put back.\n")?;
             return Ok(exit::OK);
         }

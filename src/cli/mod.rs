@@ -1,16 +1,25 @@
 //! The command line: clap types, and one file per verb. Results go to standard output, logs and progress to standard
 //! error. The library below never touches the terminal.
 
+mod add;
+mod ask;
+mod call;
 mod check;
 mod demo;
+mod doctor;
 mod failures;
+mod forget;
+mod gc;
 mod log;
 mod objects;
 mod progress;
+mod rebuild;
 mod run;
 mod show;
 mod sites;
 mod status;
+mod verify;
+mod view;
 
 use std::{
     io::{self, Write},
@@ -24,9 +33,10 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::{
     archive,
     clock::Clock,
-    config::{Config, Diagnostic, Job},
+    config::{self, Config, Diagnostic, Job, KeptJob},
     session, store,
-    text::one_line,
+    text::{json, shown},
+    upkeep, view as views,
 };
 
 /// Exit codes of the contract.
@@ -105,16 +115,30 @@ enum Command {
     Failures(failures::Failures),
     /// Put what failed back into the queue
     Retry(failures::Retry),
+    /// Recognise web addresses and keep them as jobs
+    Add(add::Add),
+    /// Drop a job, keeping what it archived
+    Forget(forget::Forget),
     /// An item's record
     Show(show::Show),
     /// An object's bytes
     Cat(objects::Object),
     /// Where an object lies
     Path(objects::Object),
-    /// Re-hash every object and report what is damaged
-    Verify(objects::Verify),
+    /// A tree of links with human names, made from the archive and kept up to date with it
+    View(view::View),
+    /// Re-hash the archive and report what is damaged; re-fetch it
+    Verify(verify::Verify),
+    /// Make the database anew from objects and records
+    Rebuild(rebuild::Rebuild),
+    /// Find what nothing refers to; remove it
+    Gc(gc::Gc),
     /// Dialects and sites, their listings and parameters
     Sites(sites::Sites),
+    /// One request by hand, JSON out
+    Call(call::Call),
+    /// One probe of a site's login, clock, user agent and media host
+    Doctor(doctor::Doctor),
     /// Archive a small built-in sample site: the whole of larder in ten seconds, no account, no internet
     Demo(demo::Demo),
     /// Print completions for a shell
@@ -152,6 +176,8 @@ struct Unknown(String);
 
 /// Runs one command and returns its exit code.
 pub fn main() -> u8 {
+    log::catch_panics();
+    keep_memory_private();
     let cli = Cli::parse();
     log::start(cli.verbose, cli.quiet, cli.log_format == LogFormat::Json);
     match dispatch(cli) {
@@ -165,10 +191,17 @@ pub fn main() -> u8 {
             } else {
                 "larder: "
             };
-            let _ = writeln!(io::stderr(), "{prefix}{}", words(&error));
+            eprint(&format!("{prefix}{}", words(&error)));
             code_of(&error)
         }
     }
+}
+
+/// Keeps the memory, which holds secrets, out of core dumps and away from other processes of the same user. Where the system
+/// does not know how, larder works all the same.
+fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<u8> {
@@ -179,11 +212,18 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(status) => status.run(config),
         Command::Failures(failures) => failures.run(config),
         Command::Retry(retry) => retry.run(config),
+        Command::Add(add) => add.run(config, cli.quiet),
+        Command::Forget(forget) => forget.run(config),
         Command::Show(show) => show.run(config),
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
-        Command::Verify(verify) => verify.run(config),
+        Command::View(view) => view.run(config, cli.quiet),
+        Command::Verify(verify) => verify.run(config, cli.quiet),
+        Command::Rebuild(rebuild) => rebuild.run(config),
+        Command::Gc(gc) => gc.run(config),
         Command::Sites(sites) => sites.run(config),
+        Command::Call(call) => call.run(config),
+        Command::Doctor(doctor) => doctor.run(config),
         Command::Demo(demo) => demo.run(cli.quiet),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -246,6 +286,15 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             Some(exit::STOPPED)
         }
     };
+    if let Some(error) = error.downcast_ref::<views::Error>() {
+        return match error {
+            views::Error::Refused(_) => Some(exit::USAGE),
+            views::Error::Busy(_) => Some(exit::IN_USE),
+            views::Error::Archive(error) => of_archive(error),
+            views::Error::Store(error) => of_store(error),
+            views::Error::Io { .. } => None,
+        };
+    }
     if let Some(error) = error.downcast_ref::<session::Error>() {
         return match error {
             // The disk refused; nothing is lost by it, and the next run goes on.
@@ -256,17 +305,46 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(crate::status::Error::Store(error)) = error.downcast_ref() {
         return of_store(error);
     }
+    if let Some(error) = error.downcast_ref::<upkeep::Error>() {
+        return match error {
+            upkeep::Error::Archive(error) => of_archive(error),
+            upkeep::Error::Store(error) => of_store(error),
+            _ => None,
+        };
+    }
     let archive = error.downcast_ref::<archive::Error>().and_then(of_archive);
     archive.or_else(|| error.downcast_ref::<store::Error>().and_then(of_store))
 }
 
-/// Reads the configuration.
+/// Reads the configuration, and the jobs that `larder add` keeps.
 fn load(path: &std::path::Path) -> anyhow::Result<Config> {
-    Config::load(path).map_err(|errors| ConfigErrors(errors).into())
+    load_and(path, Vec::new())
+}
+
+/// The same with `more` jobs, as if they were kept already.
+fn load_and(path: &std::path::Path, more: Vec<KeptJob>) -> anyhow::Result<Config> {
+    let kept = |archive: &config::Archive| {
+        let added = store::Reader::open(&archive.state)
+            .and_then(|reader| reader.map_or(Ok(Vec::new()), |reader| reader.added()));
+        // Whoever needs the database says what is wrong with it; many commands do not.
+        let added = added.unwrap_or_else(|error| {
+            tracing::debug!(%error, "Could not read the added jobs");
+            Vec::new()
+        });
+        let kept = added.into_iter().map(|added| KeptJob {
+            name: added.name,
+            definition: added.definition,
+        });
+        kept.chain(more).collect()
+    };
+    Config::load_with(path, kept).map_err(|errors| ConfigErrors(errors).into())
 }
 
 /// The job called `name`.
 fn job<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Arc<Job>> {
+    if let Some(unfit) = config.unfit.iter().find(|unfit| unfit.name == name) {
+        return Err(ConfigErrors(unfit.complaints.clone()).into());
+    }
     config.job(name).ok_or_else(|| {
         let names = config.jobs.iter().map(|job| job.name.as_str());
         Usage(format!(
@@ -298,26 +376,23 @@ fn reader(config: &Config) -> anyhow::Result<Option<crate::store::Reader>> {
     crate::store::Reader::open(&config.archive.state).context("read the database")
 }
 
+/// Prints text that may hold what a site said: nothing in it acts on the terminal.
 fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
-    write!(io::stdout().lock(), "{text}")?;
+    let text = text.to_string();
+    write!(io::stdout().lock(), "{}", shown(&text))?;
     Ok(())
+}
+
+/// The same for errors.
+fn eprint(line: &str) {
+    // A closed standard error is nobody's concern.
+    let _ = writeln!(io::stderr(), "{}", shown(line));
 }
 
 fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| anyhow!(e))?;
-    // JSON leaves C1 controls and bidirectional marks as they are; a terminal must not act on them.
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '\n' || c.is_ascii_graphic() || one_line(c.encode_utf8(&mut [0; 4])).starts_with(c)
-        {
-            safe.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                safe += &format!("\\u{unit:04x}");
-            }
-        }
-    }
-    print(format_args!("{safe}\n"))
+    writeln!(io::stdout().lock(), "{}", json(&text))?;
+    Ok(())
 }
 
 fn clock() -> Clock {

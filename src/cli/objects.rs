@@ -1,33 +1,23 @@
-//! `larder cat`, `larder path` and `larder verify`.
+//! `larder cat` and `larder path`.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, IsTerminal, Read, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use serde_json::json;
 
-use super::{Unknown, Usage, exit, load, print, print_json, reader};
+use super::{Unknown, Usage, exit, load, print, reader};
 use crate::{
-    archive::{Archive, Damage, Digest, verify},
+    archive::{Archive, Digest},
     config::Config,
-    text::{bytes, count},
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Object {
     /// SHA-256 in hex, or the first eight digits or more
     digest: String,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Verify {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Fewer digits of a digest are a typing mistake.
@@ -91,74 +81,16 @@ impl Object {
         let path = archive.objects.path(&digest);
         // A link in place of an object is not an object.
         if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
-            return Err(unknown().into());
+            let known = reader(config)?.map(|r| r.knows(&digest)).transpose()?;
+            return Err(match known {
+                Some(true) => Unknown(format!(
+                    "the bytes of {digest} are gone from the disk; `larder verify --repair` fetches them anew"
+                )),
+                _ => unknown(),
+            }
+            .into());
         }
         let path = fs::canonicalize(&path).unwrap_or(path);
         Ok((digest, path))
-    }
-}
-
-impl Verify {
-    pub(super) fn run(&self, path: &Path) -> anyhow::Result<u8> {
-        let config = load(path)?;
-        let archive = Archive::open(&config.archive.path, &[])?;
-        let known: BTreeMap<_, _> = reader(&config)?
-            .map(|r| r.objects())
-            .transpose()?
-            .unwrap_or_default();
-        let bar = super::progress::bytes_bar(known.values().sum());
-        let result = verify(&archive, known, |n| bar.inc(n))?;
-        bar.finish_and_clear();
-        let mut damage: Vec<_> = result.damage.iter().map(describe).collect();
-        let log = archive.log_path();
-        let length = fs::metadata(&log).map_or(0, |meta| meta.len());
-        match reader(&config)?
-            .map(|reader| reader.log_bytes())
-            .transpose()?
-        {
-            Some(committed) if length < committed => {
-                damage.push(("short", log.display().to_string()));
-            }
-            None if archive.holds_anything() => damage.push(("missing", "larder.db".to_owned())),
-            _ => {}
-        }
-        if self.json {
-            let damage: Vec<_> = damage
-                .iter()
-                .map(|(kind, what)| json!({ "kind": kind, "object": what }))
-                .collect();
-            print_json(
-                &json!({ "good": result.good, "bytes": result.bytes, "unreferenced": result.unreferenced, "damage": damage }),
-            )?;
-        } else {
-            for (kind, what) in &damage {
-                print(format_args!("{kind}  {what}\n"))?;
-            }
-            let size = bytes(i64::try_from(result.bytes).unwrap_or(i64::MAX));
-            print(format_args!(
-                "{} objects are whole, {size}",
-                count(i64::try_from(result.good).unwrap_or(i64::MAX))
-            ))?;
-            if result.unreferenced > 0 {
-                print(format_args!(
-                    "; {} of them are not in the database",
-                    result.unreferenced
-                ))?;
-            }
-            print(format_args!("; {} damaged\n", damage.len()))?;
-        }
-        Ok(if damage.is_empty() {
-            exit::OK
-        } else {
-            exit::SOME_FAILED
-        })
-    }
-}
-
-fn describe(damage: &Damage) -> (&'static str, String) {
-    match damage {
-        Damage::Missing(digest) => ("missing", digest.to_string()),
-        Damage::Corrupt(_, path) => ("corrupt", path.display().to_string()),
-        Damage::Foreign(path) => ("foreign", path.display().to_string()),
     }
 }

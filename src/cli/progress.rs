@@ -21,6 +21,8 @@ use crate::{
 const DRAW: Duration = Duration::from_millis(250);
 /// How often a line is logged.
 const LOG: Duration = Duration::from_secs(5);
+/// Jobs that are shown at once: of a thousand, nobody reads each line.
+const MOST_SHOWN: usize = 10;
 /// Rates are of this last while.
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -32,15 +34,23 @@ pub(super) async fn report(runner: Arc<Runner>) {
     let mut jobs: BTreeMap<i64, Shown> = BTreeMap::new();
     loop {
         tick.tick().await;
+        let mut open = 0;
         for (id, active) in &runner.jobs {
-            let shown = jobs
-                .entry(*id)
-                .or_insert_with(|| Shown::new(active, on_terminal));
-            if active.ended().is_none() {
-                shown.update(&runner, active, on_terminal);
-            } else {
-                shown.bar.finish_and_clear();
+            if active.ended().is_some() {
+                if let Some(shown) = jobs.remove(id) {
+                    shown.bar.finish_and_clear();
+                }
+                continue;
             }
+            open += 1;
+            if open <= MOST_SHOWN {
+                jobs.entry(*id)
+                    .or_insert_with(|| Shown::new(active, on_terminal))
+                    .update(&runner, active, on_terminal);
+            }
+        }
+        if open > MOST_SHOWN && !on_terminal {
+            tracing::info!("{} more jobs are under way", open - MOST_SHOWN);
         }
     }
 }
@@ -56,6 +66,18 @@ pub(super) fn bytes_bar(total: u64) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     bars().add(ProgressBar::new(total).with_style(style.expect("the template is a constant")))
+}
+
+/// A bar of objects, for `verify --repair`.
+pub(super) fn objects_bar(total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} objects {eta}");
+    bars().add(ProgressBar::new(total).with_style(style.expect("the template is a constant")))
+}
+
+/// A bar of files, for `view`.
+pub(super) fn files_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:30} {human_pos}/{human_len}");
+    bars().add(ProgressBar::new(0).with_style(style.expect("the template is a constant")))
 }
 
 /// A spinner with a message, for walks whose length nobody knows.
@@ -148,6 +170,9 @@ fn describe(counts: &RunCounts, files_per_s: f64, bytes_per_s: f64, hold: Option
         count(done + counts.files_waiting),
         bytes(counts.bytes)
     );
+    if counts.pages_waiting > 1 {
+        text += &format!(", {} pages to ask", count(counts.pages_waiting));
+    }
     if hold.is_none() && files_per_s > 0.01 && counts.files_waiting > 0 {
         let left = (counts.files_waiting as f64 / files_per_s * 1000.0) as i64;
         let more = if counts.pages_waiting > 0 { ">" } else { "" };

@@ -12,15 +12,15 @@ use std::{
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigErrors, Usage, check, clock, exit, job, load, print, progress};
+use super::{ConfigErrors, Usage, check, clock, eprint, exit, job, load, print, progress};
 use crate::{
     class::advice_on,
-    config::{Config, Diagnostics, Job},
+    config::{Config, Diagnostics, Job, Site},
     http::Http,
     pace::Pace,
-    run::{Active, DryReport, Ended, Patience, Runner, dry_run},
+    run::{Active, DryReport, Ended, Patience, Runner, dry_run, walks},
     session::Session,
-    store::{RunCounts, Store},
+    store::{PageTask, Reader, RunCounts, Store, Walks},
     text::{bytes, count, duration, one_line},
 };
 
@@ -52,21 +52,19 @@ impl Run {
         for note in check::notes(&config) {
             tracing::warn!("{note}");
         }
-        // Every walk of this version is a full one: there is no coverage yet that `--full` could ignore.
-        let _ = self.full;
+        for unfit in config.unfit.iter().filter(|_| self.jobs.is_empty()) {
+            tracing::warn!(job.name = %unfit.name, "The added job `{0}` does not fit the configuration any more: see `larder check`, or drop it: `larder forget {0}`", unfit.name);
+        }
+        let jobs = plan(&jobs, self.full)?;
         let runtime = runtime()?;
         if self.dry_run {
-            return runtime.block_on(dry(&config, &jobs, quiet));
+            return runtime.block_on(dry(&config, jobs, quiet));
         }
         let session = Session::open(&config, "run", clock())?;
-        if session.created && !quiet {
-            print(format_args!(
-                "Made the archive {}\n  to refuse any other disk in its place, add to [archive]: id = \"{}\"\n",
-                config.archive.path.display(),
-                session.archive.id()
-            ))?;
+        if !quiet {
+            announce(&config, &session)?;
         }
-        let finished = runtime.block_on(work(&config, &jobs, session, self.until, quiet))?;
+        let finished = runtime.block_on(work(&config, jobs, session, self.until, quiet))?;
         if !quiet {
             print(&finished.summary)?;
         }
@@ -91,7 +89,7 @@ impl Run {
             let path = config.path.display();
             let message = match config.jobs.first() {
                 None => format!(
-                    "{path} has no job yet; write one: [[jobs]] with a name, a site, a listing and its params"
+                    "{path} has no job yet; add a web address (`larder add URL`), or write one: [[jobs]] with a name, a site, a listing and its params"
                 ),
                 Some(first) => format!(
                     "none of the {} jobs of {path} is enabled; name one: `larder run {}`",
@@ -105,16 +103,36 @@ impl Run {
     }
 }
 
+/// Says so when the archive was made just now.
+pub(super) fn announce(config: &Config, session: &Session) -> anyhow::Result<()> {
+    if !session.created {
+        return Ok(());
+    }
+    print(format_args!(
+        "Made the archive {}\n  to refuse any other disk in its place, add to [archive]: id = \"{}\"\n",
+        config.archive.path.display(),
+        session.archive.id()
+    ))
+}
+
 /// A secret whose variable is unset is an error only now that it is needed.
-fn refuse_unset(config: &Config, jobs: &[Arc<Job>]) -> anyhow::Result<()> {
+pub(super) fn refuse_unset(config: &Config, jobs: &[Arc<Job>]) -> anyhow::Result<()> {
+    refuse_unset_of(config, jobs.iter().map(|job| &*job.site))
+}
+
+/// The same for sites.
+pub(super) fn refuse_unset_of<'a>(
+    config: &Config,
+    sites: impl IntoIterator<Item = &'a Site>,
+) -> anyhow::Result<()> {
     let diagnostics = Diagnostics::default();
     let mut told = std::collections::BTreeSet::new();
-    for job in jobs {
-        for variable in check::unset(&job.site) {
-            if told.insert((job.site.name.clone(), variable)) {
+    for site in sites {
+        for variable in check::unset(site) {
+            if told.insert((site.name.clone(), variable)) {
                 let message = format!(
                     "[sites.{}] needs the environment variable `{variable}`, which is not set",
-                    job.site.name
+                    site.name
                 );
                 diagnostics.file(&config.path, message);
             }
@@ -122,6 +140,23 @@ fn refuse_unset(config: &Config, jobs: &[Arc<Job>]) -> anyhow::Result<()> {
     }
     if diagnostics.is_empty() {
         Ok(())
+    } else {
+        Err(ConfigErrors(diagnostics.into_vec()).into())
+    }
+}
+
+/// What each job would walk in a run that begins now. `full`: what is remembered is walked too.
+pub(super) fn plan(jobs: &[Arc<Job>], full: bool) -> anyhow::Result<Vec<(Arc<Job>, Walks)>> {
+    let (diagnostics, today) = (Diagnostics::default(), clock().today());
+    let mut planned = Vec::new();
+    for job in jobs {
+        match walks(job, today, full) {
+            Ok(walks) => planned.push((job.clone(), walks)),
+            Err(error) => diagnostics.file(&job.file, format!("[jobs.{}] {error}", job.name)),
+        }
+    }
+    if diagnostics.is_empty() {
+        Ok(planned)
     } else {
         Err(ConfigErrors(diagnostics.into_vec()).into())
     }
@@ -156,7 +191,7 @@ pub(super) struct Finished {
 /// Runs the jobs in `session` until they have ended or somebody says stop.
 pub(super) async fn work(
     config: &Config,
-    jobs: &[Arc<Job>],
+    jobs: Vec<(Arc<Job>, Walks)>,
     session: Session,
     until: Option<jiff::civil::Time>,
     quiet: bool,
@@ -167,6 +202,7 @@ pub(super) async fn work(
         stop_at(until, &stop, &signals);
     }
     let started = clock().now();
+    let names: Vec<_> = jobs.iter().map(|(job, _)| job.name.clone()).collect();
     let http = Http::new(&config.network)?;
     // Whoever names an end wants larder to make the best of the time until then.
     let patience = match until {
@@ -196,7 +232,6 @@ pub(super) async fn work(
         summary += &summarise(active, &session.store, took);
     }
     let state = config.archive.state.clone();
-    let names: Vec<_> = jobs.iter().map(|job| job.name.clone()).collect();
     let ended: Vec<_> = runner
         .jobs
         .values()
@@ -219,7 +254,7 @@ pub(super) async fn work(
 
 /// Whether anything of these jobs stands as failed.
 fn any_failed(state: &Path, names: &[String]) -> anyhow::Result<bool> {
-    let rows = crate::store::Reader::open(state)?
+    let rows = Reader::open(state)?
         .map(|reader| reader.jobs())
         .transpose()?
         .unwrap_or_default();
@@ -248,6 +283,7 @@ fn summarise(active: &Active, store: &Store, took: i64) -> String {
                 advice_on(reason)
             )
         }
+        Some(Ended::Forgotten) => return format!("{name}: forgotten; what it archived stays\n"),
         _ => format!("{name}: stopped before the end; `larder run` goes on from here\n"),
     };
     let mut row = |title: &str, parts: &[(i64, &str)]| {
@@ -271,6 +307,8 @@ fn summarise(active: &Active, store: &Store, took: i64) -> String {
             (since(|c| c.items_failed), "unreadable"),
         ],
     );
+    let known = i64::try_from(active.days_known).unwrap_or(i64::MAX);
+    row("days", &[(known, "walked before")]);
     let size = format!("stored ({})", bytes(since(|c| c.bytes)));
     row(
         "files",
@@ -288,28 +326,46 @@ fn summarise(active: &Active, store: &Store, took: i64) -> String {
     text
 }
 
-async fn dry(config: &Config, jobs: &[Arc<Job>], quiet: bool) -> anyhow::Result<u8> {
+async fn dry(config: &Config, jobs: Vec<(Arc<Job>, Walks)>, quiet: bool) -> anyhow::Result<u8> {
     let stop = CancellationToken::new();
     let signals = Signals::listen(&stop)?;
     let (http, pace) = (Http::new(&config.network)?, Pace::new());
     let mut code = exit::OK;
-    for job in jobs {
+    for (job, walks) in jobs {
+        let firsts = not_walked(config, walks)?;
+        let several = firsts.len() > 1;
         let bar = progress::pages_bar(&job.name);
         let show = |report: &DryReport| {
             bar.set_message(format!("{} pages, {} items", report.pages, report.items));
         };
-        let result = dry_run(job, &config.network, &http, &pace, &stop, show).await;
+        let result = dry_run(
+            &job,
+            firsts,
+            &config.network,
+            &http,
+            &pace,
+            &clock(),
+            &stop,
+            show,
+        )
+        .await;
         bar.finish_and_clear();
-        match result {
-            Ok(report) if !quiet => print(dry_text(&job.name, &report))?,
-            Ok(_) => {}
-            Err(failure) => {
-                code = exit::SOME_FAILED;
-                eprint(&format!(
-                    "larder: {}: {} ({})",
-                    job.name, failure.message, failure.class
-                ));
+        let failures = match result {
+            Ok((report, failures)) => {
+                // A walk that broke off says nothing of the whole; of many days the others are worth telling.
+                if !quiet && (failures.is_empty() || several) {
+                    print(dry_text(&job.name, &report))?;
+                }
+                failures
             }
+            Err(failure) => vec![failure],
+        };
+        for failure in failures {
+            code = exit::SOME_FAILED;
+            eprint(&format!(
+                "larder: {}: {} ({})",
+                job.name, failure.message, failure.class
+            ));
         }
         if stop.is_cancelled() {
             return Ok(signals.code());
@@ -318,10 +374,21 @@ async fn dry(config: &Config, jobs: &[Arc<Job>], quiet: bool) -> anyhow::Result<
     Ok(code)
 }
 
-fn eprint(line: &str) {
-    use std::io::Write;
-    // A closed standard error is nobody's concern.
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// The walks that a run would make: not of days that it would leave out as remembered.
+fn not_walked(config: &Config, walks: Walks) -> anyhow::Result<Vec<PageTask>> {
+    let Walks {
+        mut firsts,
+        days,
+        full,
+        ..
+    } = walks;
+    if let (Some(key), false) = (days, full)
+        && let Some(reader) = Reader::open(&config.archive.state)?
+    {
+        let known = reader.days(key)?;
+        firsts.retain(|first| first.day.is_none_or(|day| !known.contains(&day.date)));
+    }
+    Ok(firsts)
 }
 
 fn dry_text(name: &str, report: &DryReport) -> String {
@@ -338,22 +405,25 @@ fn dry_text(name: &str, report: &DryReport) -> String {
     for (n, words) in [
         (report.filtered, "refused by `where`"),
         (report.gone, "gone upstream"),
-        (report.unreadable, "unreadable"),
     ] {
         if n > 0 {
             text += &format!("  {} {words}\n", number(n));
         }
+    }
+    if let Some(why) = &report.unreadable_why {
+        let n = number(report.unreadable);
+        text += &format!("  {n} unreadable, the first because: {}\n", one_line(why));
     }
     text
 }
 
 /// Why a run was told to stop.
 #[derive(Clone)]
-struct Signals(Arc<AtomicU8>);
+pub(super) struct Signals(Arc<AtomicU8>);
 
 impl Signals {
     /// Stops at the first SIGINT or SIGTERM; ends the process at the second.
-    fn listen(stop: &CancellationToken) -> anyhow::Result<Self> {
+    pub(super) fn listen(stop: &CancellationToken) -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let why = Self(Arc::new(AtomicU8::new(exit::STOPPED)));
         for (kind, code) in [
@@ -379,7 +449,7 @@ impl Signals {
         Ok(why)
     }
 
-    fn code(&self) -> u8 {
+    pub(super) fn code(&self) -> u8 {
         self.0.load(Ordering::Relaxed)
     }
 }

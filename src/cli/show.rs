@@ -4,12 +4,11 @@ use std::{fmt::Write, path::Path};
 
 use anyhow::Context as _;
 use serde_json::Value;
-use url::Url;
 
 use super::{Unknown, Usage, exit, load, print, print_json, reader};
 use crate::{
-    archive::{Archive, Line, read_line},
-    config::Config,
+    archive::{Archive, Line},
+    config::{AddressBook, Config, Place},
     text::{bytes, one_line},
 };
 
@@ -34,20 +33,18 @@ impl Show {
             ))
             .into());
         }
-        let row = reader(&config)?
-            .map(|reader| reader.item(&site, &kind, &id))
-            .transpose()?
-            .flatten();
-        let row = row.ok_or_else(|| Unknown(format!("{name} is not in the archive")))?;
-        let Some(offset) = row.place else {
+        let unknown = || Unknown(format!("{name} is not in the archive"));
+        let reader = reader(&config)?.ok_or_else(unknown)?;
+        let row = reader.item(&site, &kind, &id)?.ok_or_else(unknown)?;
+        let Some(place) = row.place else {
             return Err(Unknown(format!(
                 "{name} is known, but its files are still under way"
             ))
             .into());
         };
         let archive = Archive::open(&config.archive.path, &[])?;
-        let line = read_line(&archive.log_path(), Line { offset })?;
-        let mut record: Value = serde_json::from_str(&line)
+        let line = reader.lines(&archive)?.at(Line { offset: place })?;
+        let mut record: Value = serde_json::from_slice(&line)
             .with_context(|| format!("the record of {name} is damaged"))?;
         if self.json {
             print_json(&record)?;
@@ -63,61 +60,41 @@ impl Show {
 
 /// (site id, kind, id) of what the user typed.
 fn identify(config: &Config, text: &str) -> anyhow::Result<(String, String, String)> {
-    if text.starts_with("http://") || text.starts_with("https://") {
-        let url = Url::parse(text)
-            .map_err(|error| Usage(format!("`{text}` is not a web address: {error}")))?;
-        return by_address(config, &url).ok_or_else(|| {
-            let known: Vec<_> = config
-                .sites
-                .values()
-                .map(|site| site.url.as_str())
-                .collect();
-            let known = if known.is_empty() {
-                "no site is configured".to_owned()
-            } else {
-                format!("known sites: {}", known.join(", "))
-            };
-            Usage(format!("`{text}` is not an item of a known site; {known}")).into()
-        });
-    }
-    let parts: Vec<_> = text.splitn(3, '/').collect();
-    let [site, kind, id] = parts[..] else {
-        return Err(Usage(format!("`{text}` is not an item; write SITE/KIND/ID, such as yande.re/post/1234, or a web address")).into());
+    let book = AddressBook::new(config);
+    let item_at = |place: &Place<'_>| {
+        let (kind, id) = place.site.dialect.item_at(&place.path, &place.query)?;
+        Some((place.site.id.clone(), kind.to_owned(), id))
     };
-    // A site may be named as in the configuration, or as records name it.
-    let site = config.sites.get(site).map_or(site, |site| site.id.as_str());
-    Ok((site.to_owned(), kind.to_owned(), id.to_owned()))
-}
-
-fn by_address(config: &Config, url: &Url) -> Option<(String, String, String)> {
-    let host = |url: &Url| {
-        url.host_str()
-            .map(|host| host.strip_prefix("www.").unwrap_or(host).to_owned())
-    };
-    let sites = config
-        .sites
-        .values()
-        .filter(|site| host(&site.url) == host(url));
-    for site in sites.filter(|site| {
-        site.url.port_or_known_default() == url.port_or_known_default() || url.port().is_none()
-    }) {
-        let path = url
-            .path()
-            .strip_prefix(site.url.path().trim_end_matches('/'))?;
-        for (kind, pattern) in &site.dialect.kinds {
-            let (before, after) = pattern.split_once("{id}")?;
-            let rest = path
-                .strip_prefix(before)
-                .and_then(|rest| rest.strip_suffix(after).or(Some(rest)));
-            let id = rest
-                .and_then(|rest| rest.split('/').next())
-                .filter(|id| !id.is_empty());
-            if let Some(id) = id {
-                return Some((site.id.clone(), kind.clone(), id.to_owned()));
-            }
+    if !text.contains("://") {
+        let parts: Vec<_> = text.splitn(3, '/').collect();
+        let [site, kind, id] = parts[..] else {
+            return Err(Usage(format!(
+                "`{}` is not an item; write SITE/KIND/ID, such as yande.re/post/1234, or a web address",
+                one_line(text)
+            ))
+            .into());
+        };
+        // An id may hold a slash, and so may an address without its scheme.
+        if id.contains('/')
+            && let Some(item) = book.find(text).ok().as_ref().and_then(item_at)
+        {
+            return Ok(item);
         }
+        // A site may be named as in the configuration, or as records name it.
+        let site = config.sites.get(site).map_or(site, |site| site.id.as_str());
+        return Ok((site.to_owned(), kind.to_owned(), id.to_owned()));
     }
-    None
+    let place = book.find(text).map_err(|no| Usage(no.to_string()))?;
+    item_at(&place).ok_or_else(|| {
+        let kinds = place.site.dialect.kinds.values();
+        let known: Vec<_> = kinds.map(|path| format!("`{path}`")).collect();
+        let (shown, name) = (&place.shown, &place.site.name);
+        Usage(format!(
+            "`{shown}` is no item of {name}; its items are at {}",
+            known.join(", ")
+        ))
+        .into()
+    })
 }
 
 fn as_text(record: &Value, archive: &Archive) -> String {
@@ -180,6 +157,9 @@ fn describe_file(file: &Value, archive: &Archive) -> String {
     words.extend(file["bytes"].as_i64().map(bytes));
     if let (Some(width), Some(height)) = (file["width"].as_u64(), file["height"].as_u64()) {
         words.push(format!("{width}x{height}"));
+    }
+    if file["unverified_length"] == true {
+        words.push("nothing told its length: it may have been cut".to_owned());
     }
     format!(
         "{}\n           {}",

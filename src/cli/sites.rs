@@ -5,7 +5,7 @@ use std::{fmt::Write, path::Path};
 use super::{Usage, exit, print};
 use crate::{
     config::{Config, reader::suggest},
-    dialect::{Catalog, Dialect, EndpointKind},
+    dialect::{Catalog, Dialect, EndpointKind, Param},
 };
 
 #[derive(Debug, clap::Args)]
@@ -82,46 +82,80 @@ fn list(text: &mut String, catalog: &Catalog, config: Option<&Config>) {
     );
 }
 
+/// Columns of the names, and of a line.
+const NAMES: usize = 19;
+const WIDTH: usize = 80;
+
 fn describe(text: &mut String, name: &str, dialect: &Dialect) {
     let _ = writeln!(text, "{name} speaks {}: {}", dialect.name, dialect.about);
     for (kind, title) in [
-        (EndpointKind::Listing, "Listings"),
-        (EndpointKind::Lookup, "Lookups"),
+        (
+            EndpointKind::Listing,
+            "Listings, for `listing` of a job, with the keys of its `params`",
+        ),
+        (EndpointKind::Lookup, "Look-ups, which jobs cannot walk"),
     ] {
-        let endpoints: Vec<_> = dialect
+        let mut endpoints = dialect
             .endpoints
             .values()
-            .filter(|e| e.kind == kind)
-            .collect();
-        if endpoints.is_empty() {
+            .filter(|endpoint| endpoint.kind == kind)
+            .peekable();
+        if endpoints.peek().is_none() {
             continue;
         }
-        let _ = writeln!(text, "\n{title}");
+        let _ = writeln!(text, "\n{title}:");
         for endpoint in endpoints {
-            let _ = writeln!(text, "  {:<16} {}", endpoint.name, endpoint.about);
+            text.push('\n');
+            entry(text, 2, &endpoint.name, &endpoint.about);
             for (name, param) in &endpoint.params {
-                let mut note = match (&param.default, param.required) {
-                    (_, true) => "required".to_owned(),
-                    (Some(default), false) => format!("default {:?}", default.to_string()),
-                    (None, false) => "optional".to_owned(),
-                };
-                if !param.one_of.is_empty() {
-                    let words: Vec<_> = param.one_of.iter().map(ToString::to_string).collect();
-                    note += &format!("; one of {}", words.join(", "));
+                entry(text, 4, name, &parameter(param));
+            }
+            let addresses: Vec<_> = endpoint.addresses().collect();
+            if !addresses.is_empty() {
+                entry(text, 4, "address", &addresses.join(" "));
+            }
+            for (name, words) in [("with", &endpoint.follows), ("files", &endpoint.roles)] {
+                if !words.is_empty() {
+                    entry(text, 4, name, &words.join(", "));
                 }
-                let _ = writeln!(
-                    text,
-                    "    {name:<14} {}, {note}: {}",
-                    param.kind.word(),
-                    param.about
-                );
-            }
-            if !endpoint.follows.is_empty() {
-                let _ = writeln!(text, "    {:<14} {}", "with", endpoint.follows.join(", "));
-            }
-            if !endpoint.roles.is_empty() {
-                let _ = writeln!(text, "    {:<14} {}", "files", endpoint.roles.join(", "));
             }
         }
     }
+}
+
+/// What may be given for a parameter, and what it does.
+fn parameter(param: &Param) -> String {
+    let mut words = param.kind.word().to_owned();
+    match &param.default {
+        _ if param.required => words += ", required",
+        Some(default) if default.to_string().is_empty() => {}
+        Some(default) => drop(write!(words, ", default {default}")),
+        None => {}
+    }
+    if !param.one_of.is_empty() {
+        let all: Vec<_> = param.one_of.iter().map(ToString::to_string).collect();
+        let _ = write!(words, ", one of {}", all.join("|"));
+    }
+    if !param.about.is_empty() {
+        let _ = write!(words, ": {}", param.about);
+    }
+    words
+}
+
+/// A name and what is to be said of it, in lines of [`WIDTH`] columns with the names apart.
+fn entry(text: &mut String, indent: usize, name: &str, about: &str) {
+    let mut line = format!("{:indent$}{name}", "");
+    for word in about.split_whitespace() {
+        let at = line.chars().count();
+        if at < NAMES {
+            line.extend(std::iter::repeat_n(' ', NAMES - at));
+        } else if at > NAMES && at + 1 + word.chars().count() > WIDTH {
+            let _ = writeln!(text, "{line}");
+            line = " ".repeat(NAMES);
+        } else {
+            line.push(' ');
+        }
+        line += word;
+    }
+    let _ = writeln!(text, "{}", line.trim_end());
 }

@@ -1,6 +1,6 @@
 //! `larder status`.
 
-use std::{path::Path, time::Duration};
+use std::{io::Write, path::Path, time::Duration};
 
 use super::{clock, exit, known_job, load, print, print_json, reader};
 
@@ -30,7 +30,8 @@ impl Status {
                 print_json(&status.to_json())?;
             } else if self.watch {
                 // Home, then clear what is below: no flicker.
-                print(format_args!("\u{1b}[H\u{1b}[J{status}"))?;
+                write!(std::io::stdout().lock(), "\u{1b}[H\u{1b}[J")?;
+                print(&status)?;
             } else {
                 print(&status)?;
             }

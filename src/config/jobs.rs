@@ -4,10 +4,14 @@
 //! type (defaults filled in), that `where` compiles and that names are unique over all files. Whether a secret of the
 //! site is set is asked when the job runs, not here.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
-    Job, Site,
+    Diagnostics, Job, KeptJob, Site, Source, UnfitJob,
     reader::{Node, Table},
     schedule::{schedule, window},
     sites::Sites,
@@ -16,7 +20,7 @@ use super::{
 use crate::dialect::{Endpoint, EndpointKind, Param, Predicate, Values};
 
 /// Characters of a job's name: it is a file's name too, and an argument of commands.
-const LONGEST_NAME: usize = 64;
+pub const LONGEST_NAME: usize = 64;
 
 /// The jobs read so far.
 #[derive(Default)]
@@ -24,6 +28,8 @@ pub(super) struct Jobs {
     list: Vec<Arc<Job>>,
     /// Where each name was first given.
     places: BTreeMap<String, String>,
+    /// Whether what is read now is kept by `larder add`.
+    added: bool,
 }
 
 impl Jobs {
@@ -47,6 +53,30 @@ impl Jobs {
         }
         self.places.entry(name.clone()).or_insert(place);
         self.rest(table.named(format!("jobs.{name}")), name, sites);
+    }
+
+    /// Reads the jobs that `larder add` keeps, each on its own: a mistake in one is nobody else's.
+    pub(super) fn read_kept(&mut self, kept: Vec<KeptJob>, sites: &mut Sites<'_>) -> Vec<UnfitJob> {
+        let mut unfit = Vec::new();
+        self.added = true;
+        for KeptJob { name, definition } in kept {
+            if self.places.contains_key(&name) {
+                continue;
+            }
+            let file = PathBuf::from(format!("{name}.toml"));
+            let source = Source::new(Path::new("larder.db").join(&name), definition);
+            let diagnostics = Diagnostics::default();
+            let known = self.list.len();
+            Table::parse(&source, &diagnostics, |table| {
+                self.read(table, Some(&file), sites);
+            });
+            if !diagnostics.is_empty() {
+                self.list.truncate(known);
+                let complaints = diagnostics.into_vec();
+                unfit.push(UnfitJob { name, complaints });
+            }
+        }
+        unfit
     }
 
     /// The jobs, in the order read.
@@ -74,7 +104,7 @@ impl Jobs {
         let files = words(files, "role of files", |listing| &listing.roles);
         let filter = table
             .get("where")
-            .and_then(|node| node.parsed(Predicate::compile));
+            .and_then(|node| node.parsed_inside(Predicate::compile));
         let schedule = schedule(&table);
         let window = table.get("window").and_then(|node| node.parsed(window));
         let full_every = table
@@ -109,6 +139,7 @@ impl Jobs {
             max_items,
             max_bytes,
             enabled,
+            added: self.added,
         }));
     }
 }
@@ -133,7 +164,11 @@ fn name(table: &Table<'_>, file: Option<&Path>) -> Option<String> {
     }
 }
 
-fn checked_name(text: &str) -> Result<String, String> {
+/// Accepts the name of a job.
+///
+/// # Errors
+/// When it could not be a file's name or an argument everywhere.
+pub fn checked_name(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if text.is_empty()
         || text.len() > LONGEST_NAME
@@ -183,14 +218,23 @@ fn checked(listing: &Endpoint, given: Option<&Node<'_>>, table: &Table<'_>) -> V
         .and_then(Node::table)
         .map(|given| given.entries())
         .unwrap_or_default();
-    for (about, message) in listing.check(&params) {
-        let node = entries
-            .iter()
-            .find(|(name, _)| Some(*name) == about.as_deref());
+    let complain = |about: Option<&str>, message: String| {
+        let node = entries.iter().find(|(name, _)| Some(*name) == about);
         match node.map(|(_, node)| node).or(given) {
             Some(node) => node.error(message),
             None => table.error(message),
         }
+    };
+    for (about, message) in listing.check(&params) {
+        complain(about.as_deref(), message);
+    }
+    let mut ranges = listing.dates(&params);
+    ranges.retain(|(_, dates)| dates.is_range());
+    if let [(first, _), .., (last, _)] = &ranges[..] {
+        let message = format!(
+            "a job walks the days of one range, and `{first}` is one; give `{last}` a day, or make two jobs"
+        );
+        complain(Some(last), message);
     }
     params
 }
@@ -258,10 +302,7 @@ fn words(node: &Node<'_>, what: &str, known: Option<&[String]>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{Diagnostics, Source},
-        dialect::{ParamKind, Value},
-    };
+    use crate::dialect::{ParamKind, Value};
 
     fn param(kind: ParamKind, required: bool, default: Option<Value>) -> Param {
         Param {

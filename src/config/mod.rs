@@ -5,6 +5,8 @@
 //! that names it. All mistakes of all files are reported at once. Reads files and environment variables, nothing else.
 
 mod access;
+mod address;
+mod cookies;
 mod daemon;
 mod jobs;
 mod network;
@@ -23,6 +25,9 @@ use std::{
     time::Duration,
 };
 
+pub use address::{AddressBook, NoPlace, Place};
+pub use cookies::CookieFile;
+pub use jobs::{LONGEST_NAME, checked_name};
 pub use reader::{Diagnostic, Diagnostics, Source};
 pub use secret::Secret;
 use url::Url;
@@ -40,10 +45,33 @@ pub struct Config {
     pub network: Network,
     /// The sites that `[sites]` or a job names, by the name that the user gave.
     pub sites: BTreeMap<String, Arc<Site>>,
-    /// The jobs, in the order written: first those of the file itself, then those of `include`, by path.
+    /// The jobs, in the order written: first those of the file itself, then those of `include`, by path, then those that
+    /// `larder add` keeps.
     pub jobs: Vec<Arc<Job>>,
     /// Every dialect known, the user's own among them.
     pub catalog: Catalog,
+    /// Jobs that `larder add` keeps and that do not fit the configuration any more.
+    pub unfit: Vec<UnfitJob>,
+    /// The patterns of `include`.
+    include: Vec<PathBuf>,
+}
+
+/// A job that is kept in the database and cannot be read.
+#[derive(Debug)]
+pub struct UnfitJob {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it; never empty.
+    pub complaints: Vec<Diagnostic>,
+}
+
+/// A job that is kept in the database: the keys of a job file, as TOML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptJob {
+    /// Its name.
+    pub name: String,
+    /// Its definition.
+    pub definition: String,
 }
 
 /// `[archive]`.
@@ -57,6 +85,8 @@ pub struct Archive {
     pub id: Option<String>,
     /// Claiming stops when less than this is free on the archive's disk.
     pub min_free: MinFree,
+    /// The record log is compressed and sealed in pieces of this many bytes; default 64 MiB.
+    pub segment: u64,
 }
 
 /// How much of the archive's disk must stay free.
@@ -138,8 +168,8 @@ pub struct Site {
     pub proxy: Option<Url>,
     /// Cookies for the host of `url`.
     pub cookies: Vec<(String, Secret)>,
-    /// A Netscape cookies.txt; resolved path.
-    pub cookies_file: Option<PathBuf>,
+    /// Cookies of a Netscape cookies.txt: see [`Self::cookies_for`].
+    pub cookies_file: Option<CookieFile>,
     /// Headers for the host of `url`.
     pub headers: Vec<(String, Secret)>,
     /// Credentials.
@@ -256,6 +286,8 @@ pub struct Job {
     pub max_bytes: Option<u64>,
     /// Whether `run` without names and the daemon take it.
     pub enabled: bool,
+    /// Whether `larder add` keeps it, not a file.
+    pub added: bool,
 }
 
 /// When the daemon runs a job.
@@ -275,7 +307,32 @@ impl Config {
     /// # Errors
     /// Every mistake found, in the order of the files; never an empty list.
     pub fn load(path: &Path) -> Result<Self, Vec<Diagnostic>> {
-        top::load(path)
+        top::load(path, |_| Vec::new())
+    }
+
+    /// Reads `path`, everything it includes, and the jobs that `kept` finds beside the archive. One of a name that a file
+    /// gives to a job is passed over; one that does not fit is among [`Self::unfit`].
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        path: &Path,
+        kept: impl FnOnce(&Archive) -> Vec<KeptJob>,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        top::load(path, kept)
+    }
+
+    /// The site called `name`: one of the configuration, or built in.
+    pub fn site(&self, name: &str) -> Option<Arc<Site>> {
+        let own = self.sites.get(name).cloned();
+        own.or_else(|| sites::built_in(&self.catalog, name).map(Arc::new))
+    }
+
+    /// Whether `include` would read a file at `path`, which lies beside the configuration.
+    pub fn includes(&self, path: &Path) -> bool {
+        self.include
+            .iter()
+            .any(|pattern| paths::covers(pattern, path))
     }
 
     /// The job called `name`.
@@ -284,6 +341,8 @@ impl Config {
     }
 }
 
+#[cfg(test)]
+mod fuzz_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

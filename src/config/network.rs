@@ -89,9 +89,27 @@ fn endpoint(text: &str) -> Result<String, String> {
 
 /// Hides an address that names an account, since it may hold a password.
 pub(super) fn hide_account(node: &Node<'_>) {
-    if node.is_text() && node.text().is_some_and(|text| text.contains('@')) {
+    if node.is_text() && node.text().is_some_and(may_name_account) {
         node.hide();
     }
+}
+
+/// How a complaint calls an address: as it was written, unless it may hold a password.
+pub(super) fn called(text: &str) -> String {
+    if may_name_account(text) {
+        "this".to_owned()
+    } else {
+        format!("`{text}`")
+    }
+}
+
+/// Whether `user:password` may stand in the text, also where a slip of the keyboard took the `@` away.
+fn may_name_account(text: &str) -> bool {
+    let authority = text.split_once("//").map_or(text, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let after_colon = authority.split_once(':').map_or("", |(_, after)| after);
+    text.contains('@')
+        || (!authority.starts_with('[') && after_colon.contains(|c: char| !c.is_ascii_digit()))
 }
 
 /// The address of a proxy.
@@ -100,7 +118,7 @@ pub(super) fn proxy(node: &Node<'_>) -> Option<Url> {
     node.parsed(|text| {
         let url = Url::parse(text).ok().filter(Url::has_host);
         url.filter(|url| PROXIES.contains(&url.scheme())).ok_or_else(|| {
-            let shown = if text.contains('@') { "this" } else { &format!("`{text}`") };
+            let shown = called(text);
             format!("{shown} is not a proxy; write it like `socks5h://127.0.0.1:1080` (http, https, socks5, socks5h)")
         })
     })

@@ -32,6 +32,29 @@ pub(super) fn sources(node: &Node<'_>) -> Vec<Source> {
     sources
 }
 
+/// The patterns that `node` holds, located: for the question whether they would match a file that is not there yet.
+pub(super) fn patterns(node: &Node<'_>) -> Vec<PathBuf> {
+    let patterns = node.texts().unwrap_or_default();
+    let located = patterns.iter().map(|text| located(text, &node.source.path));
+    located.filter_map(Result::ok).collect()
+}
+
+/// Whether `pattern` matches `path`; both as they were located.
+pub(super) fn covers(pattern: &Path, path: &Path) -> bool {
+    let name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    // `./jobs` and `jobs` are one folder.
+    let folder = |path: &Path| {
+        path.parent()
+            .map(|path| path.components().collect::<PathBuf>())
+    };
+    folder(pattern) == folder(path) && fits(&name(pattern), &name(path))
+}
+
 /// The files that `pattern` in the file `from` matches; `from` itself is none of them. A name without a star must exist.
 fn matching(pattern: &str, from: &Path) -> Result<Vec<PathBuf>, String> {
     let path = located(pattern, from)?;

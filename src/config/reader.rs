@@ -82,6 +82,8 @@ impl fmt::Display for Diagnostic {
             .unwrap_or("")
             .replace('\t', " ");
         let number = line.to_string();
+        let (text, shift) = around(&text, column);
+        let column = column - shift;
         let here = &self.source.text[floor_boundary(&self.source.text, span.start)
             ..floor_boundary(&self.source.text, span.end.max(span.start))];
         let width = here.lines().next().unwrap_or("").chars().count().max(1);
@@ -94,6 +96,45 @@ impl fmt::Display for Diagnostic {
             " ".repeat(column - 1),
             "^".repeat(width.min(room))
         )
+    }
+}
+
+/// What is shown of a long line, so that a terminal does not wrap it: the part around a column. Also the columns by which
+/// it is shifted to the left.
+fn around(text: &str, column: usize) -> (String, usize) {
+    const WIDEST: usize = 100;
+    const BEFORE: usize = 30;
+    let length = text.chars().count();
+    if length <= WIDEST {
+        return (text.to_owned(), 0);
+    }
+    let from = (column - 1).saturating_sub(BEFORE).min(length - WIDEST);
+    let mut shown: String = text.chars().skip(from).take(WIDEST).collect();
+    if from + WIDEST < length {
+        shown.push('…');
+    }
+    if from > 0 {
+        shown.insert(0, '…');
+    }
+    (shown, from.saturating_sub(usize::from(from > 0)))
+}
+
+/// What is wrong with a string, and with which piece of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misplaced {
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Bytes of the string, where one piece is to blame.
+    pub at: Option<Range<usize>>,
+}
+
+impl Misplaced {
+    /// Something that is wrong with the whole string.
+    pub fn whole(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            at: None,
+        }
     }
 }
 
@@ -177,14 +218,31 @@ fn starred(text: &str, span: &Range<usize>) -> String {
     shown
 }
 
-/// The part of the line at `offset` that may hold a value.
+/// The part of the line at `offset` that may hold a value: all but the key that it begins with, and all of it where no
+/// key can be told from what follows.
 fn value_of_line(text: &str, offset: usize) -> Range<usize> {
     let offset = floor_boundary(text, offset);
     let start = text[..offset].rfind('\n').map_or(0, |n| n + 1);
     let end = text[offset..].find('\n').map_or(text.len(), |n| offset + n);
-    let value = text[start..end].find(['=', '"', '\'']);
-    value.map_or(end, |n| start + n)..end
+    let line = &text[start..end];
+    let before = line.len()
+        - line
+            .trim_start_matches(|c: char| c == '[' || c.is_whitespace())
+            .len();
+    let key = line[before..]
+        .find(|c: char| !c.is_ascii_alphanumeric() && !"_-.".contains(c))
+        .map_or(line.len(), |n| before + n);
+    let after = line[key..].chars().next();
+    let ends = if line[..before].contains('[') {
+        matches!(after, None | Some(']'))
+    } else {
+        matches!(after, Some(' ' | '\t' | '='))
+    };
+    start + if ends { key } else { 0 }..end
 }
+
+/// Words that a complaint lists at most.
+const MOST_NAMED: usize = 30;
 
 /// `; did you mean `x`?` for the nearest of `known`, or the list of them when none is near.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
@@ -200,8 +258,12 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
         Some((_, k)) => format!("; did you mean `{k}`?"),
         None if known.is_empty() => String::new(),
         None => {
-            let list: Vec<_> = known.iter().map(|k| format!("`{k}`")).collect();
-            format!("; known: {}", list.join(", "))
+            let list = known.iter().take(MOST_NAMED).map(|k| format!("`{k}`"));
+            let list = list.collect::<Vec<_>>().join(", ");
+            match known.len().saturating_sub(MOST_NAMED) {
+                0 => format!("; known: {list}"),
+                more => format!("; known: {list} and {more} more"),
+            }
         }
     }
 }
@@ -311,6 +373,35 @@ impl<'a> Node<'a> {
                 None
             }
         }
+    }
+
+    /// A string that `parse` accepts, or its complaint at the piece of the string that it names.
+    pub fn parsed_inside<T>(&self, parse: impl FnOnce(&str) -> Result<T, Misplaced>) -> Option<T> {
+        let text = self.text()?;
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(wrong) => {
+                self.error_inside(wrong);
+                None
+            }
+        }
+    }
+
+    /// Complains about the piece of this string that is named.
+    pub fn error_inside(&self, Misplaced { message, at }: Misplaced) {
+        // Where the file has the string as it is: without escapes, after its quotes.
+        let written = self.source.text.get(self.span.clone());
+        let begin = written.zip(self.value.as_str());
+        let begin = begin.and_then(|(written, text)| written.find(text));
+        let span = match (begin, at) {
+            (Some(begin), Some(at)) => {
+                let begin = self.span.start + begin;
+                begin + at.start..begin + at.end
+            }
+            _ => self.span.clone(),
+        };
+        let message = format!("{}: {message}", self.place);
+        self.diagnostics.at(self.source, span, message);
     }
 
     /// Whether this value is text, without complaint.

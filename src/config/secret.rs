@@ -115,13 +115,13 @@ fn from_file(path: &Path) -> Result<Secret, String> {
 }
 
 #[cfg(unix)]
-fn open_to_owner_only(metadata: &fs::Metadata) -> bool {
+pub(super) fn open_to_owner_only(metadata: &fs::Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     metadata.permissions().mode() & 0o077 == 0
 }
 
 #[cfg(not(unix))]
-fn open_to_owner_only(_: &fs::Metadata) -> bool {
+pub(super) fn open_to_owner_only(_: &fs::Metadata) -> bool {
     true
 }
 

@@ -9,9 +9,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use url::Url;
 
 use super::{
-    HostPattern, Limits, Rate, Site,
+    CookieFile, Diagnostics, HostPattern, Limits, Rate, Site, Source,
     access::{login, pairs},
-    network, paths,
+    network,
     reader::{Node, Table, suggest},
     units,
 };
@@ -63,6 +63,16 @@ impl<'c> Sites<'c> {
             .filter_map(|(name, site)| Some((name, site?)))
             .collect()
     }
+}
+
+/// A site built in, as a job gets it that names it without a table.
+pub(super) fn built_in(catalog: &Catalog, name: &str) -> Option<Site> {
+    catalog.preset(name)?;
+    let text = format!("site = {}", toml::Value::from(name));
+    let (source, diagnostics) = (Source::new("built in", text), Diagnostics::default());
+    let site = |table: Table<'_>| read(catalog, name, &table.get("site")?, None);
+    let site = Table::parse(&source, &diagnostics, site).flatten();
+    site.filter(|_| diagnostics.is_empty())
 }
 
 /// One site of its table and its preset; `origin` is where complaints about the whole go.
@@ -125,7 +135,7 @@ fn read(
     let daily = get("daily").and_then(|node| node.parsed(units::parse_size));
     let proxy = get("proxy").and_then(|node| network::proxy(&node));
     let cookies = get("cookies").map(|node| pairs(&node, "cookie", &[';']));
-    let cookies_file = get("cookies_file").and_then(|node| paths::existing(&node));
+    let cookies_file = get("cookies_file").and_then(|node| CookieFile::read(&node, &url));
     let headers = get("headers").map(|node| pairs(&node, "header", &[]));
     let login = get("login").and_then(|node| login(&node));
     if let Some(table) = table {
@@ -154,7 +164,7 @@ fn read(
 fn named<'c>(catalog: &'c Catalog, node: &Node<'_>) -> Option<&'c Arc<Dialect>> {
     let word = node.text()?;
     let dialect = catalog.get(word);
-    if dialect.is_none() {
+    if dialect.is_none() && !catalog.was_refused(word) {
         node.unknown("dialect", word, catalog.names());
     }
     dialect
@@ -208,11 +218,7 @@ fn small(node: &Node<'_>) -> Option<u32> {
 /// Checks a site's address. Its text is quoted only where it cannot hold a password.
 fn base(text: &str) -> Result<Url, String> {
     const EXAMPLE: &str = "write it like `https://example.org`";
-    let shown = if text.contains('@') {
-        "this"
-    } else {
-        &format!("`{text}`")
-    };
+    let shown = network::called(text);
     let url = Url::parse(text)
         .map_err(|error| format!("{shown} is not an address: {error}; {EXAMPLE}"))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -256,7 +262,6 @@ fn hosts(node: &Node<'_>) -> Vec<HostPattern> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Diagnostics, Source};
 
     /// The sites of `text`, and every complaint as printed.
     fn sites(text: &str) -> (BTreeMap<String, Arc<Site>>, String) {

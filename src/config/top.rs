@@ -5,11 +5,11 @@
 use std::{fs, io, path::Path};
 
 use super::{
-    Archive, Config, Diagnostic, Diagnostics, MinFree, Source,
+    Archive, Config, Diagnostic, Diagnostics, KeptJob, MinFree, Source,
     daemon::{daemon, notify},
     jobs::Jobs,
     network::network,
-    paths::{path_of, sources},
+    paths::{path_of, patterns, sources},
     reader::{Node, Table},
     sites::Sites,
     units::parse_size,
@@ -26,31 +26,45 @@ const HELP: &str = "; name another file with `-c`, or write it, such as:
     listing = \"posts\"
     params = { tags = \"landscape rating:s\" }
 
-`larder demo` needs none.
+The first line is enough for `larder add URL`. `larder demo` needs none.
 ";
 
+/// Bytes of the smallest `segment`.
+const LEAST_SEGMENT: u64 = 4 << 10;
+
 /// Reads `path` and everything it includes; see [`Config::load`].
-pub(super) fn load(path: &Path) -> Result<Config, Vec<Diagnostic>> {
-    let diagnostics = Diagnostics::default();
-    let source = match fs::read_to_string(path) {
-        Ok(text) => Some(Source::new(path, text)),
+pub(super) fn load(
+    path: &Path,
+    kept: impl FnOnce(&Archive) -> Vec<KeptJob>,
+) -> Result<Config, Vec<Diagnostic>> {
+    match fs::read_to_string(path) {
+        Ok(text) => read(Source::new(path, text), kept),
         Err(error) => {
             let help = match error.kind() {
                 io::ErrorKind::NotFound => HELP,
                 _ => "",
             };
+            let diagnostics = Diagnostics::default();
             diagnostics.file(path, format!("cannot be read: {error}{help}"));
-            None
+            Err(diagnostics.into_vec())
         }
-    };
-    let config = source.and_then(|source| Table::parse(&source, &diagnostics, root).flatten());
+    }
+}
+
+/// Reads a configuration whose text is at hand.
+pub(super) fn read(
+    source: Source,
+    kept: impl FnOnce(&Archive) -> Vec<KeptJob>,
+) -> Result<Config, Vec<Diagnostic>> {
+    let diagnostics = Diagnostics::default();
+    let config = Table::parse(&source, &diagnostics, |table| root(table, kept)).flatten();
     match config {
         Some(config) if diagnostics.is_empty() => Ok(config),
         _ => Err(diagnostics.into_vec()),
     }
 }
 
-fn root(root: Table<'_>) -> Option<Config> {
+fn root(root: Table<'_>, kept: impl FnOnce(&Archive) -> Vec<KeptJob>) -> Option<Config> {
     let diagnostics = root.diagnostics();
     let path = root.source().path.clone();
     let (include, dialects) = (root.get("include"), root.get("dialects"));
@@ -83,14 +97,18 @@ fn root(root: Table<'_>) -> Option<Config> {
             jobs.read(table, Some(&source.path), &mut sites);
         });
     }
+    let archive = archive?;
+    let unfit = jobs.read_kept(kept(&archive), &mut sites);
     let sites = sites.into_map();
     Some(Config {
         path,
-        archive: archive?,
+        archive,
         network,
         sites,
         jobs: jobs.into_vec(),
         catalog,
+        unfit,
+        include: include.iter().flat_map(patterns).collect(),
     })
 }
 
@@ -133,6 +151,13 @@ fn archive(table: Table<'_>) -> Option<Archive> {
     let min_free = table
         .get("min_free")
         .and_then(|node| node.parsed(parse_size));
+    let segment = table.get("segment").and_then(|node| {
+        let bytes = node.parsed(parse_size)?;
+        if bytes < LEAST_SEGMENT {
+            node.error("is too little to compress; write 4 KiB or more");
+        }
+        Some(bytes)
+    });
     table.finish();
     let path = path?;
     Some(Archive {
@@ -140,6 +165,7 @@ fn archive(table: Table<'_>) -> Option<Archive> {
         path,
         id,
         min_free: min_free.map_or(MinFree::Default, MinFree::Bytes),
+        segment: segment.unwrap_or(crate::archive::SEAL_AT),
     })
 }
 
@@ -180,7 +206,7 @@ mod tests {
     fn chmod(_: &Path, _: u32) {}
 
     fn load_in(folder: &TempDir) -> Result<Config, Vec<Diagnostic>> {
-        load(&folder.path().join("archive.toml"))
+        load(&folder.path().join("archive.toml"), |_| Vec::new())
     }
 
     /// All complaints as printed.
@@ -369,6 +395,56 @@ command = []
             text.contains("chmod 600 ") && !text.contains("S3CRET"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_kept_job_is_checked_like_a_file_and_its_mistakes_are_its_own() {
+        let folder = folder(&[
+            (
+                "archive.toml",
+                "include = [\"./jobs/*.toml\"]\narchive.path = \"a\"",
+            ),
+            ("jobs/one.toml", "site = \"yande.re\"\nlisting = \"posts\""),
+        ]);
+        let path = folder.path().join("archive.toml");
+        let kept = |name: &str, definition: &str| KeptJob {
+            name: name.to_owned(),
+            definition: definition.to_owned(),
+        };
+        let config = Config::load_with(&path, |archive| {
+            assert_eq!(archive.state, folder.path().join("a"));
+            vec![
+                kept("one", "site = \"konachan.com\"\nlisting = \"posts\""),
+                kept(
+                    "two.x",
+                    "# from\nsite = \"konachan.com\"\nlisting = \"posts\"\nparams = { tags = \"a\" }",
+                ),
+                kept("three", "site = \"konachan.com\"\nlisting = \"pots\""),
+            ]
+        });
+        let config = config.expect("no mistakes of the files");
+        let jobs: Vec<_> = config
+            .jobs
+            .iter()
+            .map(|job| (job.name.as_str(), job.added))
+            .collect();
+        assert_eq!(jobs, [("one", false), ("two.x", true)]);
+        assert_eq!(
+            config.jobs[0].site.name, "yande.re",
+            "a file's job goes first"
+        );
+        let [unfit] = config.unfit.as_slice() else {
+            panic!("one does not fit")
+        };
+        assert_eq!(unfit.name, "three");
+        let complaint = unfit.complaints[0].to_string();
+        assert!(
+            complaint.contains("larder.db/three:2:11: ")
+                && complaint.contains("did you mean `posts`?"),
+            "{complaint}"
+        );
+        let covered = |name: &str| config.includes(&folder.path().join(name));
+        assert!(covered("jobs/new.toml") && !covered("jobs/new.txt") && !covered("new.toml"));
     }
 
     #[test]

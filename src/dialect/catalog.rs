@@ -1,6 +1,9 @@
 //! Every dialect known: those built in, and the user's own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::definition::{Dialect, Preset, read_dialect};
 use crate::config::reader::{Diagnostics, Source, Table};
@@ -9,6 +12,7 @@ use crate::config::reader::{Diagnostics, Source, Table};
 #[derive(Debug, Clone)]
 pub struct Catalog {
     dialects: BTreeMap<String, Arc<Dialect>>,
+    refused: BTreeSet<String>,
 }
 
 /// The dialects built in, as (path for messages, text).
@@ -19,6 +23,7 @@ impl Catalog {
     pub fn built_in() -> Self {
         let mut catalog = Self {
             dialects: BTreeMap::new(),
+            refused: BTreeSet::new(),
         };
         let diagnostics = Diagnostics::default();
         for (path, text) in BUILT_IN {
@@ -36,11 +41,20 @@ impl Catalog {
     /// Adds a user's dialect; one with a built-in's name replaces it.
     pub fn add(&mut self, source: &Source, diagnostics: &Diagnostics) {
         let before = diagnostics.len();
-        let dialect = Table::parse(source, diagnostics, read_dialect);
-        if let Some(dialect) = dialect.filter(|_| diagnostics.len() == before) {
+        let Some(dialect) = Table::parse(source, diagnostics, read_dialect) else {
+            return;
+        };
+        if diagnostics.len() == before {
             self.dialects
                 .insert(dialect.name.clone(), Arc::new(dialect));
+        } else {
+            self.refused.insert(dialect.name);
         }
+    }
+
+    /// Whether a dialect called `name` was added and is wrong, which has been complained about.
+    pub fn was_refused(&self, name: &str) -> bool {
+        self.refused.contains(name)
     }
 
     /// The dialect called `name`.
@@ -101,6 +115,46 @@ mod tests {
         assert!(has(7, "not a jq filter"), "{all:?}");
         assert!(
             all.iter().any(|(_, m)| m.contains("variable `q`")),
+            "{all:?}"
+        );
+    }
+    /// What is complained about in a dialect, as (line, message).
+    fn complaints(text: &str) -> Vec<(Option<usize>, String)> {
+        let (mut catalog, diagnostics) = (Catalog::built_in(), Diagnostics::default());
+        catalog.add(&Source::new("x.toml", text), &diagnostics);
+        let all = diagnostics.into_vec();
+        assert_eq!(catalog.get("x").is_none(), !all.is_empty());
+        all.iter().map(|d| (d.line(), d.message.clone())).collect()
+    }
+
+    #[test]
+    fn a_misspelt_variable_of_a_filter_is_a_complaint_at_its_line() {
+        let text = |word: &str| {
+            format!(
+                "format = 1\nname = \"x\"\n[listing.a]\nget = \"/a\"\npaging = {{ by = \"once\" }}\neach = '.'\nitem = '{{kind: \"a\", id: {word}}}'\n"
+            )
+        };
+        assert_eq!(complaints(&text("$params.id")), []);
+        assert_eq!(complaints(&text("$cursor.page")), []);
+        let all = complaints(&text("$typo"));
+        assert!(
+            matches!(&all[..], [(Some(7), message)] if message.contains("`$typo`")),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn broken_definitions_are_complained_about_once_and_good_ones_serve_every_filter() {
+        let text = |defs: &str| {
+            format!(
+                "format = 1\nname = \"x\"\ndefs = '{defs}'\n[listing.a]\nget = \"/a\"\npaging = {{ by = \"once\" }}\neach = 'list'\nitem = 'one'\n"
+            )
+        };
+        let good = "def list: .[]; def one: {kind: \"a\", id: $params.id};";
+        assert_eq!(complaints(&text(good)), []);
+        let all = complaints(&text("def list: .[; def one: 1;"));
+        assert!(
+            matches!(&all[..], [(Some(3), message)] if message.contains("not a jq filter")),
             "{all:?}"
         );
     }

@@ -10,7 +10,8 @@ use super::{
     endpoint::{Endpoint, EndpointKind},
     hooks::Login,
     params::Param,
-    reading::{Reading, filter},
+    prelude::Prelude,
+    reading::Reading,
 };
 use crate::config::{
     HostPattern, Rate,
@@ -35,6 +36,8 @@ pub struct Dialect {
     pub presets: BTreeMap<String, Preset>,
     /// The path of an item's web page by kind, with `{id}` in it.
     pub kinds: BTreeMap<String, String>,
+    /// The listing that shows best whether a site works.
+    pub probe: Option<String>,
     /// Whether the dialect has one instance, whose records carry the dialect's name.
     pub single: bool,
 }
@@ -110,14 +113,16 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
             None => {}
         }
     }
-    let error = table.get("error");
-    let reading = Reading {
-        shared: &shared,
-        error: error.as_ref(),
+    let prelude = match table.get("defs") {
+        Some(node) => node.parsed_inside(Prelude::new),
+        None => Some(Prelude::default()),
     };
-    if let Some(node) = &error {
-        filter(node);
-    }
+    let mut reading = Reading {
+        shared: &shared,
+        error: None,
+        prelude: prelude.as_ref(),
+    };
+    reading.error = table.get("error").and_then(|node| reading.filter(&node));
     let mut endpoints = BTreeMap::new();
     for (key, kind) in [
         ("listing", EndpointKind::Listing),
@@ -134,6 +139,18 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         }
     }
     check_follows(&table, &endpoints);
+    let probe = table.get("probe").and_then(|node| {
+        let name = node.text()?;
+        let listings = endpoints.values().filter(|e| e.can_probe());
+        if !listings.clone().any(|endpoint| endpoint.name == name) {
+            node.unknown(
+                "listing without required parameters",
+                name,
+                listings.map(|e| e.name.as_str()),
+            );
+        }
+        Some(name.to_owned())
+    });
     let mut presets = BTreeMap::new();
     for (name, node) in table
         .get("sites")
@@ -153,23 +170,39 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         endpoints,
         presets,
         kinds,
+        probe,
         single,
+    }
+}
+
+impl Dialect {
+    /// The listing that shows best whether a site works: the one named by `probe`, else one with files, which can be asked
+    /// without parameters.
+    pub fn probe(&self) -> Option<&Arc<Endpoint>> {
+        let named = self
+            .probe
+            .as_ref()
+            .and_then(|name| self.endpoints.get(name));
+        let mut others: Vec<_> = self.endpoints.values().filter(|e| e.can_probe()).collect();
+        others.sort_by_key(|endpoint| endpoint.roles.is_empty());
+        named.or_else(|| others.first().copied())
     }
 }
 
 /// Every `with` must lead to an endpoint of the same dialect.
 fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>) {
-    for endpoint in endpoints.values() {
-        for (name, with) in &endpoint.with {
-            if !endpoints.contains_key(&with.endpoint) {
-                let hint = crate::config::reader::suggest(
-                    &with.endpoint,
-                    endpoints.keys().map(String::as_str),
-                );
-                table.error(format!(
-                    "`with.{name}` of `{}` leads to an unknown endpoint `{}`{hint}",
-                    endpoint.name, with.endpoint
-                ));
+    let tables = ["listing", "lookup"]
+        .into_iter()
+        .filter_map(|key| table.get(key)?.table());
+    for (name, node) in tables.flat_map(|table| table.entries()) {
+        let Some(endpoint) = endpoints.get(name) else {
+            continue;
+        };
+        let follows = node.table().and_then(|table| table.get("with")?.table());
+        for (name, node) in follows.map_or(Vec::new(), |table| table.entries()) {
+            let leads_to = endpoint.with.get(name).map(|with| with.endpoint.as_str());
+            if let Some(word) = leads_to.filter(|word| !endpoints.contains_key(*word)) {
+                node.unknown("endpoint", word, endpoints.keys().map(String::as_str));
             }
         }
     }

@@ -1,14 +1,16 @@
 //! An endpoint: one request that a dialect knows, and how its pages follow each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
 use super::{
     filter::Filter,
     item::value_of,
-    paging::{Paging, Position},
+    matching::Match,
+    paging::{By, Cursor, Paging, Position},
     params::{Param, Value, Values},
+    prelude::Globals,
     request::{Request, Template, Variables, val_of, variables_of},
 };
 use crate::config::Site;
@@ -39,6 +41,11 @@ pub struct Endpoint {
     pub roles: Vec<String>,
     /// Whether new members appear first.
     pub enters_top: bool,
+    /// Whether the address of a file always means the same bytes.
+    pub immutable: bool,
+    /// Where the site leads whoever asks for what is not there: a path below its address.
+    pub missing: Option<String>,
+    pub(super) matches: Vec<Match>,
     pub(super) template: Template,
     pub(super) vars: Option<Filter>,
     pub(super) check: Option<Filter>,
@@ -72,7 +79,7 @@ impl Endpoint {
             return Vec::new();
         };
         let input = val_of(&Json::Object(variables(values)));
-        match filter.all(input) {
+        match filter.all_of(input.clone(), &Globals::new(input, &Variables::new())) {
             Ok(outputs) => outputs
                 .iter()
                 .filter_map(|output| {
@@ -85,14 +92,61 @@ impl Endpoint {
         }
     }
 
+    /// Whether it is a listing that can be asked without parameters.
+    pub(super) fn can_probe(&self) -> bool {
+        self.kind == EndpointKind::Listing && !self.params.values().any(|param| param.required)
+    }
+
+    /// Names of the variables by which its pages are told apart: what its paging gives, and the keys that its filter
+    /// `next` writes.
+    pub fn page_variables(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for paging in &self.pagings {
+            match paging.by {
+                By::Page => drop(names.insert("page".to_owned())),
+                By::Offset => drop(names.insert("offset".to_owned())),
+                By::Cursor | By::Keyset | By::Once => {}
+            }
+            if paging.size.is_some() {
+                names.insert("limit".to_owned());
+            }
+        }
+        names.extend(self.reply.next.iter().flat_map(Filter::keys_written));
+        names
+    }
+
+    /// All parameters: `given`, and the defaults of those left out.
+    ///
+    /// # Errors
+    /// The first that is missing.
+    pub fn complete(&self, given: &Values) -> Result<Values, String> {
+        let mut values = given.clone();
+        for (name, param) in &self.params {
+            match &param.default {
+                _ if values.contains_key(name) => {}
+                Some(value) => drop(values.insert(name.clone(), value.clone())),
+                None if param.required => {
+                    let kind = param.kind.word();
+                    return Err(format!("the parameter `{name}` ({kind}) is missing"));
+                }
+                None => {}
+            }
+        }
+        Ok(values)
+    }
+
     /// The way to walk with these parameters.
     pub fn paging(&self, values: &Values) -> &Paging {
+        if let [only] = self.pagings.as_slice() {
+            return only;
+        }
         let input = val_of(&Json::Object(variables(values)));
+        let globals = Globals::new(input.clone(), &Variables::new());
         let holds = |paging: &&Paging| {
             match &paging.when {
             None => true,
             Some(filter) => filter
-                .first(input.clone())
+                .first_of(input.clone(), &globals)
                 .is_ok_and(|out| matches!(out, Some(v) if !matches!(v, jaq_json::Val::Null | jaq_json::Val::Bool(false)))),
         }
         };
@@ -120,7 +174,9 @@ impl Endpoint {
         }
         variables.extend(at.cursor.clone());
         if let Some(filter) = &self.vars {
-            let Some(output) = filter.first(val_of(&Json::Object(variables.clone())))? else {
+            let globals = globals(values, &at.cursor);
+            let input = val_of(&Json::Object(variables.clone()));
+            let Some(output) = filter.first_of(input, &globals)? else {
                 return Ok(None);
             };
             variables.extend(variables_of(&output)?);
@@ -132,6 +188,11 @@ impl Endpoint {
 fn variables(values: &Values) -> Variables {
     let json = |value: &Value| serde_json::to_value(value).unwrap_or(Json::Null);
     values.iter().map(|(k, v)| (k.clone(), json(v))).collect()
+}
+
+/// What the filters of a page see of the request for it.
+pub(super) fn globals(values: &Values, cursor: &Cursor) -> Globals {
+    Globals::new(val_of(&Json::Object(variables(values))), cursor)
 }
 
 /// The parameters that a follow-up's filter gives.

@@ -78,6 +78,9 @@ pub struct Item {
         deserialize_with = "opt_text"
     )]
     pub gone: Option<String>,
+    /// Whether this reply says less of the item than others do: then it makes no revision of one that has a record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stub: bool,
     /// Volatile numbers: a change makes no revision.
     #[serde(
         default,
@@ -184,6 +187,17 @@ pub struct FileRef {
     pub height: Option<u64>,
 }
 
+impl FileRef {
+    /// The hash by which the site names the bytes: the MD5, or the SHA-1 or SHA-256 of a site that has none.
+    pub fn named(&self) -> Option<Vec<u8>> {
+        let hash = [&self.md5, &self.sha1, &self.sha256]
+            .into_iter()
+            .flatten()
+            .next()?;
+        hex::decode(hash).ok()
+    }
+}
+
 /// A request that completes an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -270,6 +284,7 @@ impl Item {
         }
         self.files
             .sort_by(|a, b| (&a.role, a.index).cmp(&(&b.role, b.index)));
+        self.stub &= later.stub;
         self.stats.extend(later.stats);
         self.raw.extend(later.raw);
     }

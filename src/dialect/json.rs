@@ -20,6 +20,22 @@ pub(super) fn read(body: &[u8]) -> Result<Val, String> {
     read::parse_single(body).map_err(|error| format!("not JSON: {error}"))
 }
 
+/// A reply laid out for people, with its numbers as the site wrote them.
+///
+/// # Errors
+/// As [`read`].
+pub fn pretty(body: &[u8]) -> Result<String, String> {
+    let value = read(body)?;
+    let layout = jaq_json::write::Pp {
+        indent: Some("  ".to_owned()),
+        sep_space: true,
+        ..jaq_json::write::Pp::default()
+    };
+    let mut text = Vec::new();
+    jaq_json::write::write(&mut text, &layout, 0, &value).map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 /// One pass that knows strings, brackets and separators only.
 fn bound(body: &[u8]) -> Result<(), String> {
     let (mut depth, mut values) = (0_usize, 1_usize);
@@ -79,6 +95,15 @@ mod tests {
     fn too_many_values_are_refused() {
         let text = format!("[{}1]", "1,".repeat(MAX_VALUES));
         assert!(read(text.as_bytes()).expect_err("many").contains("values"));
+    }
+
+    #[test]
+    fn a_reply_is_laid_out_with_its_own_numbers() {
+        let text = pretty(b"{\"b\":12345678901234567890123,\"a\":[0.10,null]}").expect("JSON");
+        assert_eq!(
+            text,
+            "{\n  \"b\": 12345678901234567890123,\n  \"a\": [\n    0.10,\n    null\n  ]\n}"
+        );
     }
 
     #[test]

@@ -4,25 +4,36 @@
 //! job's parameters into requests and a reply into items in larder's normal form. Pure: no I/O, no clock.
 
 mod catalog;
+mod dates;
 mod definition;
 mod endpoint;
 mod filter;
 mod hooks;
 mod item;
 mod json;
+mod matching;
 mod paging;
 mod params;
+mod pattern;
+mod prelude;
 mod reading;
 mod reply;
 mod request;
+mod watch;
+
+#[cfg(test)]
+mod fuzz_tests;
 
 pub use catalog::Catalog;
+pub use dates::{Dates, MOST_DAYS};
 pub use definition::{Dialect, Preset, PresetLimits};
 pub use endpoint::{Endpoint, EndpointKind};
 pub use filter::{Filter, Predicate};
 pub use hooks::Login;
 pub use item::{Author, FileRef, Follow, Item, Parent};
-pub use paging::{Cursor, Paging, Position, Step};
+pub use json::pretty;
+pub use matching::{NoMatch, Recognised};
+pub use paging::{By, Cursor, Paging, Position, Step};
 pub use params::{Param, ParamKind, Value, Values};
 pub use reply::{Entry, Page, ReplyError};
 pub use request::Request;

@@ -88,6 +88,18 @@ pub struct Position {
     /// Ids of the last entries of the page before, where the paging overlaps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seam: Vec<String>,
+    /// Entries that the pages before this one showed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub met: u64,
+    /// The most entries that a page before this one said the listing has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// How often the listing was walked from its beginning before, in this walk.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub round: u32,
+    /// Whether this round has met something that was not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub news: bool,
 }
 
 #[expect(
@@ -95,6 +107,14 @@ pub struct Position {
     reason = "the signature that serde asks for"
 )]
 fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_none(number: &u64) -> bool {
     *number == 0
 }
 
@@ -118,12 +138,19 @@ pub enum Step {
     Next(Position),
     /// The listing is finished.
     End,
+    /// The listing is finished, unless this round of the walk has met something new: then it may have missed what slid
+    /// from one page to another meanwhile, and this is where the next round begins.
+    Unless(Position),
     /// The walk cannot go on.
     Stuck(String),
 }
 
 /// Steps back over a shifting seam before the walk gives up on catching it.
 const MOST_BACK: u32 = 5;
+/// Rounds of one walk: a listing that changes all the time is never the same twice.
+const MOST_ROUNDS: u32 = 4;
+/// An earlier walk that met fewer entries proves nothing.
+const TELLING: u64 = 20;
 
 impl Paging {
     /// A single reply.
@@ -137,6 +164,11 @@ impl Paging {
             short_ends: false,
             when: None,
         }
+    }
+
+    /// Whether nothing but `next` says how a walk goes on.
+    pub fn needs_next(&self) -> bool {
+        matches!(self.by, By::Cursor | By::Keyset)
     }
 
     /// Where a walk begins.
@@ -163,6 +195,69 @@ impl Paging {
 
     /// The step after the page at `at` showed `shown`, having asked for `limit` entries.
     pub fn step(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
+        // Without a full page before this one, nothing can have slid from one to the other.
+        let seams = at.met >= limit.unwrap_or(1).into();
+        match self.follow(at, shown, limit) {
+            Step::End if self.drifts() && seams && at.round + 1 < MOST_ROUNDS => {
+                Step::Unless(Position {
+                    number: at.number + 1,
+                    pass: at.pass + 1,
+                    round: at.round + 1,
+                    limit: at.limit,
+                    ..self.start()
+                })
+            }
+            step => step,
+        }
+    }
+
+    /// Whether entries that come or go move others from page to page, and no overlap shows it.
+    fn drifts(&self) -> bool {
+        matches!(self.by, By::Page | By::Offset) && self.overlap == 0
+    }
+
+    /// Why the emptiness of the page at `at` cannot be the end of the listing: it has said itself that there is more, or an
+    /// earlier walk has met far more.
+    pub fn doubts(
+        &self,
+        at: &Position,
+        shown: &Shown,
+        limit: Option<u32>,
+        earlier: Option<u64>,
+    ) -> Option<String> {
+        if shown.count > 0 || self.by == By::Once {
+            return None;
+        }
+        let met = self.place(at, limit).unwrap_or(at.met);
+        // Sites count what they do not show: a tenth less is no contradiction.
+        if let Some(total) = at.total.max(shown.total)
+            && met.saturating_mul(10) < total.saturating_mul(9)
+        {
+            return Some(format!("an empty page came after {met} of {total} entries"));
+        }
+        let met = at.met;
+        let earlier = earlier.filter(|earlier| *earlier >= TELLING && met < earlier / 2);
+        earlier.filter(|_| at.round == 0).map(|earlier| {
+            format!(
+                "an empty page came after {met} entries where the walk before met {earlier}; if that is right, a later run \
+                 takes it for the end"
+            )
+        })
+    }
+
+    /// Entries of the listing that lie before the page at `at`, where its number says so.
+    fn place(&self, at: &Position, limit: Option<u32>) -> Option<u64> {
+        match self.by {
+            By::Offset => u64::try_from(number(&at.cursor, "offset", self.first)).ok(),
+            By::Page => {
+                let page = number(&at.cursor, "page", self.first) - self.first;
+                Some(u64::try_from(page).ok()?.saturating_mul(limit?.into()))
+            }
+            By::Cursor | By::Keyset | By::Once => None,
+        }
+    }
+
+    fn follow(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
         let full = limit.is_none_or(|limit| shown.count >= limit as usize);
         let next = |cursor: Cursor| Position {
             cursor,
@@ -171,6 +266,10 @@ impl Paging {
             seam: self.seam(shown),
             stale: at.stale,
             pass: at.pass,
+            met: at.met + shown.count as u64,
+            total: at.total.max(shown.total),
+            round: at.round,
+            news: at.news,
             limit: limit.filter(|_| self.by == By::Page),
             shown: (shown.count > 0).then(|| hex::encode(Sha256::digest(shown.ids.join("\n")))),
             ..Position::default()
@@ -185,8 +284,9 @@ impl Paging {
             By::Once => Step::End,
             By::Page => {
                 let page = number(&at.cursor, "page", self.first);
-                let last = limit.zip(shown.total).is_some_and(|(limit, total)| {
-                    u64::try_from(page - self.first + 1).unwrap_or(0) * u64::from(limit) >= total
+                let end = self.place(at, limit).zip(limit);
+                let last = end.zip(shown.total).is_some_and(|((place, limit), total)| {
+                    place.saturating_add(limit.into()) >= total
                 });
                 if last && !full {
                     return Step::End;
@@ -215,6 +315,7 @@ impl Paging {
             let step = i64::try_from(shown.count).unwrap_or(1).max(1);
             let mut back = next(numbered("offset", (offset - step).max(self.first)));
             back.seam.clone_from(&at.seam);
+            back.met = at.met;
             back.back = at.back + 1;
             back.pass = at.pass + 1;
             return Step::Next(back);
@@ -232,11 +333,8 @@ impl Paging {
     }
 
     fn empty(&self, at: &Position, shown: &Shown) -> Step {
-        let beyond = shown.total.is_some_and(|total| {
-            self.by == By::Offset
-                && u64::try_from(number(&at.cursor, "offset", self.first))
-                    .is_ok_and(|at| at >= total)
-        });
+        let beyond = shown.total.zip(self.place(at, None));
+        let beyond = beyond.is_some_and(|(total, place)| place >= total);
         let proven = match self.by {
             By::Once => true,
             By::Cursor => shown.next.is_none(),
@@ -286,6 +384,7 @@ mod tests {
         mut change: impl FnMut(usize, &mut Vec<u32>),
     ) -> (Vec<u32>, usize) {
         let (mut at, mut seen, mut requests) = (paging.start(), Vec::new(), 0);
+        let mut news = false;
         let limit = paging.limit(None);
         loop {
             requests += 1;
@@ -322,10 +421,12 @@ mod tests {
                 total: None,
                 ids: page.iter().map(u32::to_string).collect(),
             };
+            news |= page.iter().any(|id| !seen.contains(id));
             seen.extend(page);
             match paging.step(&at, &shown, limit) {
                 Step::Next(next) => at = next,
-                Step::End => return (seen, requests),
+                Step::Unless(begin) if news => (at, news) = (begin, false),
+                Step::End | Step::Unless(_) => return (seen, requests),
                 Step::Stuck(why) => panic!("{why}"),
             }
         }
@@ -377,21 +478,105 @@ mod tests {
 
     #[test]
     fn a_page_walk_asks_once_more_before_it_believes_an_empty_page() {
-        let (seen, requests) = walk(
-            &Paging {
-                first: 1,
-                ..paging(By::Page)
-            },
-            vec![3, 2, 1],
-            |_, _| (),
-        );
-        assert_eq!((seen, requests), (vec![3, 2, 1], 4));
-        let short = Paging {
+        let pages = Paging {
             first: 1,
-            short_ends: true,
             ..paging(By::Page)
         };
-        assert_eq!(walk(&short, vec![3, 2, 1], |_, _| ()).1, 2);
+        assert_eq!(walk(&pages, vec![1], |_, _| ()), (vec![1], 3));
+        let short = Paging {
+            short_ends: true,
+            ..pages
+        };
+        assert_eq!(walk(&short, vec![1], |_, _| ()), (vec![1], 1));
+    }
+
+    #[test]
+    fn fault_79_pages_are_walked_again_until_a_round_meets_nothing_new() {
+        let pages = Paging {
+            first: 1,
+            ..paging(By::Page)
+        };
+        let offsets = paging(By::Offset);
+        for drifting in [&pages, &offsets] {
+            // Two rounds of three pages with entries and an empty one that is asked for twice.
+            let all: Vec<u32> = (1..=5).rev().collect();
+            let (seen, requests) = walk(drifting, all.clone(), |_, _| ());
+            assert_eq!((seen, requests), ([&all[..], &all].concat(), 10));
+            // Entries that go pull others over a seam that was passed; entries that come push some over it twice.
+            let (seen, _) = walk(drifting, (1..=9).rev().collect(), |n, all| {
+                if n == 3 {
+                    all.drain(..2);
+                }
+                if n == 8 {
+                    all.insert(0, 10);
+                    all.retain(|id| *id != 6);
+                }
+            });
+            for id in [1, 2, 3, 4, 5, 7, 10] {
+                assert!(seen.contains(&id), "{id} in {seen:?}");
+            }
+            // A listing that never rests is left in the end.
+            let (_, requests) = walk(drifting, (1..=4).rev().collect(), |n, all| {
+                all.insert(0, 100 + n as u32);
+                all.truncate(4);
+            });
+            assert!(requests < 30, "{requests}");
+        }
+        // Without a full page nothing can have slid, and an overlap shows it by itself.
+        assert_eq!(walk(&pages, vec![1], |_, _| ()).1, 3);
+        let overlapping = Paging {
+            overlap: 1,
+            size: Some(3),
+            ..paging(By::Offset)
+        };
+        assert!(walk(&overlapping, vec![4, 3, 2, 1], |_, _| ()).1 < 6);
+    }
+
+    #[test]
+    fn fault_80_an_empty_page_is_doubted_where_the_listing_or_an_earlier_walk_says_more() {
+        let empty = |total| Shown {
+            total,
+            ..Shown::default()
+        };
+        let at = |met, total| Position {
+            met,
+            total,
+            cursor: numbered("offset", met as i64),
+            ..Position::default()
+        };
+        let doubts = |by, at: &Position, shown: &Shown, earlier| {
+            paging(by).doubts(at, shown, Some(2), earlier).is_some()
+        };
+        for by in [By::Cursor, By::Keyset, By::Offset] {
+            // It said so before, or says so now.
+            assert!(doubts(by, &at(10, Some(100)), &empty(None), None));
+            assert!(doubts(by, &at(10, Some(100)), &empty(Some(0)), None));
+            assert!(doubts(by, &at(0, None), &empty(Some(7)), None));
+            assert!(!doubts(by, &at(95, Some(100)), &empty(None), None));
+            assert!(!doubts(by, &at(0, None), &empty(Some(0)), None));
+            // An earlier walk met far more.
+            assert!(doubts(by, &at(9, None), &empty(None), Some(20)));
+            assert!(!doubts(by, &at(10, None), &empty(None), Some(20)));
+            assert!(!doubts(by, &at(0, None), &empty(None), Some(19)));
+        }
+        // What lies behind the last entry is empty however many entries were hidden before it.
+        let behind = Position {
+            cursor: numbered("offset", 100),
+            ..at(10, Some(100))
+        };
+        assert!(!doubts(By::Offset, &behind, &empty(Some(100)), None));
+        let behind = Position {
+            cursor: numbered("page", 50),
+            ..at(10, Some(100))
+        };
+        assert!(!doubts(By::Page, &behind, &empty(None), None));
+        // A page with entries is no end, and a listing of one reply has no other.
+        let shown = Shown {
+            count: 1,
+            ..Shown::default()
+        };
+        assert!(!doubts(By::Keyset, &at(0, Some(9)), &shown, Some(50)));
+        assert!(!doubts(By::Once, &at(0, Some(9)), &empty(None), Some(50)));
     }
 
     #[test]

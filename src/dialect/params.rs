@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::reader::{Node, Table};
+use super::dates::Dates;
+use crate::config::reader::{Node, Table, suggest};
 
 /// A parameter's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,19 +114,54 @@ impl Param {
             ParamKind::Text => Value::Text(node.text()?.to_owned()),
             ParamKind::Int => Value::Int(node.int()?),
             ParamKind::Bool => Value::Bool(node.bool()?),
-            ParamKind::Date => Value::Text(node.parsed(check_date)?),
+            ParamKind::Date => {
+                node.parsed(str::parse::<Dates>)?;
+                Value::Text(node.text()?.to_owned())
+            }
             ParamKind::List => Value::List(node.texts()?.into_iter().map(str::to_owned).collect()),
         };
-        if !self.one_of.is_empty() && !self.one_of.contains(&value) {
-            let known: Vec<String> = self.one_of.iter().map(Value::to_string).collect();
-            node.unknown(
-                "value",
-                &value.to_string(),
-                known.iter().map(String::as_str),
-            );
-            return None;
+        match self.allowed(value) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                node.error(why);
+                None
+            }
         }
-        Some(value)
+    }
+
+    /// Reads texts of a web address or a command line. A list takes all of them, anything else the last.
+    ///
+    /// # Errors
+    /// When it is no value of this parameter.
+    pub fn parse(&self, texts: &[String]) -> Result<Value, String> {
+        let text = texts.last().map_or("", String::as_str);
+        let value = match self.kind {
+            ParamKind::Text => Value::Text(text.to_owned()),
+            ParamKind::Int => {
+                let number = text.parse();
+                Value::Int(number.map_err(|_| format!("`{text}` is not a whole number"))?)
+            }
+            ParamKind::Bool => match text {
+                "true" | "1" | "yes" | "on" => Value::Bool(true),
+                "false" | "0" | "no" | "off" => Value::Bool(false),
+                _ => return Err(format!("`{text}` is neither true nor false")),
+            },
+            ParamKind::Date => {
+                text.parse::<Dates>()?;
+                Value::Text(text.to_owned())
+            }
+            ParamKind::List => Value::List(texts.to_vec()),
+        };
+        self.allowed(value)
+    }
+
+    fn allowed(&self, value: Value) -> Result<Value, String> {
+        if self.one_of.is_empty() || self.one_of.contains(&value) {
+            return Ok(value);
+        }
+        let known: Vec<String> = self.one_of.iter().map(Value::to_string).collect();
+        let hint = suggest(&value.to_string(), known.iter().map(String::as_str));
+        Err(format!("unknown value `{value}`{hint}"))
     }
 }
 
@@ -137,23 +173,5 @@ impl std::fmt::Display for Value {
             Self::Text(value) => f.write_str(value),
             Self::List(values) => f.write_str(&values.join(" ")),
         }
-    }
-}
-
-/// Accepts what a date parameter may be: a day, `today`, `yesterday`, or a range of two of these.
-fn check_date(text: &str) -> Result<String, String> {
-    let day = |word: &str| {
-        matches!(word, "today" | "yesterday") || word.parse::<jiff::civil::Date>().is_ok()
-    };
-    let good = match text.split_once("..") {
-        Some((from, to)) => day(from) && day(to),
-        None => day(text),
-    };
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "`{text}` is not a date; write `2024-01-31`, `today`, `yesterday`, or a range `2024-01-01..yesterday`"
-        ))
     }
 }

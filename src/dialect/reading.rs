@@ -6,23 +6,30 @@ use super::{
     definition::{params, text},
     endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
     filter::Filter,
+    matching::Match,
     paging::{By, Paging},
     params::Param,
+    prelude::Prelude,
     request::Template,
 };
-use crate::config::reader::{Node, Table};
-
-pub(super) fn filter(node: &Node<'_>) -> Option<Filter> {
-    node.parsed(Filter::compile)
-}
+use crate::config::reader::{Misplaced, Node, Table, suggest};
 
 /// What the endpoints of one file share.
 pub(super) struct Reading<'a> {
     pub(super) shared: &'a BTreeMap<String, Param>,
-    pub(super) error: Option<&'a Node<'a>>,
+    pub(super) error: Option<Filter>,
+    /// `None` when the file's `defs` are broken: that was said, and what it breaks is not said again.
+    pub(super) prelude: Option<&'a Prelude>,
 }
 
 impl Reading<'_> {
+    pub(super) fn filter(&self, node: &Node<'_>) -> Option<Filter> {
+        match self.prelude {
+            Some(prelude) => node.parsed_inside(|text| prelude.filter(text)),
+            None => Filter::compile(node.text()?).ok(),
+        }
+    }
+
     pub(super) fn endpoint(
         &self,
         name: &str,
@@ -32,30 +39,28 @@ impl Reading<'_> {
         let about = text(&table, "about");
         let params = self.params(&table);
         let repeated = repeated(&table);
-        let template = table
-            .need("get")
-            .and_then(|node| node.parsed(|path| Template::compile(path, repeated)));
-        let optional = |key| table.get(key).and_then(|n: Node<'_>| filter(&n));
+        let get = table.need("get");
+        let template = get
+            .as_ref()
+            .and_then(|node| node.parsed_inside(|path| Template::compile(path, repeated)));
+        let optional = |key| table.get(key).and_then(|n: Node<'_>| self.filter(&n));
         let (vars, check) = (optional("vars"), optional("check"));
         let (next, total) = (optional("next"), optional("total"));
-        let each = table.need("each").and_then(|n| filter(&n));
-        let item = table.need("item").and_then(|n| filter(&n));
-        let error = table.get("error").as_ref().or(self.error).and_then(filter);
-        let pagings = pagings(&table, kind, next.is_some());
-        if let (Some(template), false) = (&template, vars.is_some()) {
-            let own = ["limit", "page", "offset"];
-            for variable in template.variables() {
-                if !params.contains_key(&variable)
-                    && !own.contains(&variable.as_str())
-                    && next.is_none()
-                {
-                    let known = params.keys().map(String::as_str).chain(own);
-                    let hint = crate::config::reader::suggest(&variable, known);
-                    table.error(format!(
-                        "nothing gives the template's variable `{variable}`{hint}"
-                    ));
-                }
+        let each = table.need("each").and_then(|n| self.filter(&n));
+        let item = table.need("item").and_then(|n| self.filter(&n));
+        let error = match table.get("error") {
+            Some(node) => self.filter(&node),
+            None => self.error.clone(),
+        };
+        let pagings = pagings(&table, kind, next.is_some(), self);
+        if let (Some(get), Some(template), None) = (&get, &template, &vars) {
+            // Without a `next` that must be there, nobody knows what it would give.
+            if next.is_none() && !pagings.iter().any(Paging::needs_next) {
+                check_variables(get, template, &params);
             }
+            let filters = [&each, &item, &next, &total, &check].into_iter().flatten();
+            let filters = filters.chain(pagings.iter().filter_map(|paging| paging.when.as_ref()));
+            check_params(&table, template, &params, &filters.collect::<Vec<_>>());
         }
         let enters_top = table.get("enters").is_some_and(|node| {
             let word = node.text();
@@ -64,13 +69,14 @@ impl Reading<'_> {
             }
             word == Some("top")
         });
-        // Web addresses are recognised by `larder add`; they are only checked to be texts here.
-        table.get("match").and_then(|n| n.texts());
+        let immutable = table.get("immutable").and_then(|node| node.bool());
+        let missing = table.get("missing").and_then(|n| n.parsed(path_below));
+        let matches = matches(&table, kind, &params);
         let roles = table
             .get("roles")
             .and_then(|n| n.texts())
             .unwrap_or_default();
-        let with = withs(&table);
+        let with = withs(&table, self);
         table.finish();
         Some(Endpoint {
             name: name.to_owned(),
@@ -80,6 +86,9 @@ impl Reading<'_> {
             follows: with.keys().cloned().collect(),
             roles: roles.into_iter().map(str::to_owned).collect(),
             enters_top,
+            immutable: immutable.unwrap_or(false),
+            missing,
+            matches,
             template: template?,
             vars,
             check,
@@ -115,6 +124,77 @@ impl Reading<'_> {
     }
 }
 
+/// The web addresses that mean a listing: one, or a list of them.
+fn matches(table: &Table<'_>, kind: EndpointKind, params: &BTreeMap<String, Param>) -> Vec<Match> {
+    let Some(node) = table.get("match") else {
+        return Vec::new();
+    };
+    if kind != EndpointKind::Listing {
+        node.error("only a listing can be added by its web address; leave `match` out");
+    }
+    let nodes = if node.is_list() {
+        node.list().unwrap_or_default()
+    } else {
+        vec![node]
+    };
+    let read = |node| Match::read(node, params);
+    nodes.iter().filter_map(read).collect()
+}
+
+/// A path below a site's address.
+fn path_below(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` must begin with `/`"))
+    }
+}
+
+/// Every variable of a request must be a parameter, or be given by the paging.
+fn check_variables(get: &Node<'_>, template: &Template, params: &BTreeMap<String, Param>) {
+    const OWN: [&str; 3] = ["limit", "page", "offset"];
+    for variable in template.variables() {
+        if !params.contains_key(variable) && !OWN.contains(&variable.as_str()) {
+            let hint = suggest(variable, params.keys().map(String::as_str).chain(OWN));
+            get.error_inside(Misplaced {
+                message: format!("nothing gives the template's variable `{variable}`{hint}"),
+                at: template.place_of(variable),
+            });
+        }
+    }
+}
+
+/// A parameter that neither the request nor any filter knows is a slip of the pen.
+fn check_params(
+    table: &Table<'_>,
+    template: &Template,
+    params: &BTreeMap<String, Param>,
+    filters: &[&Filter],
+) {
+    let unused = |name: &str| {
+        !template.variables().contains(name) && !filters.iter().any(|f| f.text().contains(name))
+    };
+    for name in params.keys().filter(|name| unused(name)) {
+        let variables = template.variables().iter().map(String::as_str);
+        let message = format!(
+            "nothing asks for the parameter `{name}`{}",
+            suggest(name, variables)
+        );
+        let node = table.get("params").and_then(|node| {
+            let mut entries = node
+                .is_table()
+                .then(|| node.table())??
+                .entries()
+                .into_iter();
+            entries.find(|(key, _)| key == name).map(|(_, node)| node)
+        });
+        match node.or_else(|| table.get("params")) {
+            Some(node) => node.error(message),
+            None => table.error(message),
+        }
+    }
+}
+
 fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
     let entries = table
         .get("query")
@@ -124,7 +204,7 @@ fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
     entries.into_iter().filter_map(pair).collect()
 }
 
-fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
+fn withs(table: &Table<'_>, reading: &Reading<'_>) -> BTreeMap<String, With> {
     let mut all = BTreeMap::new();
     for (name, node) in table
         .get("with")
@@ -133,8 +213,8 @@ fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
     {
         let Some(table) = node.table() else { continue };
         let endpoint = text(&table, "endpoint");
-        let params = table.need("params").and_then(|n| filter(&n));
-        let when = table.get("when").and_then(|n| filter(&n));
+        let params = table.need("params").and_then(|n| reading.filter(&n));
+        let when = table.get("when").and_then(|n| reading.filter(&n));
         table.finish();
         if let Some(params) = params {
             let endpoint = if endpoint.is_empty() {
@@ -155,7 +235,12 @@ fn withs(table: &Table<'_>) -> BTreeMap<String, With> {
     all
 }
 
-fn pagings(table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging> {
+fn pagings(
+    table: &Table<'_>,
+    kind: EndpointKind,
+    has_next: bool,
+    reading: &Reading<'_>,
+) -> Vec<Paging> {
     let Some(node) = table.get("paging") else {
         if kind == EndpointKind::Listing {
             table.error(
@@ -169,7 +254,10 @@ fn pagings(table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging>
     } else {
         vec![node]
     };
-    let pagings: Vec<_> = nodes.iter().filter_map(|n| paging(n, has_next)).collect();
+    let pagings: Vec<_> = nodes
+        .iter()
+        .filter_map(|n| paging(n, has_next, reading))
+        .collect();
     if pagings.is_empty() {
         vec![Paging::once()]
     } else {
@@ -177,7 +265,7 @@ fn pagings(table: &Table<'_>, kind: EndpointKind, has_next: bool) -> Vec<Paging>
     }
 }
 
-fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
+fn paging(node: &Node<'_>, has_next: bool, reading: &Reading<'_>) -> Option<Paging> {
     let table = node.table()?;
     let by = table.need("by").and_then(|node| {
         let word = node.text()?;
@@ -207,13 +295,18 @@ fn paging(node: &Node<'_>, has_next: bool) -> Option<Paging> {
             }
             word == Some("short")
         }),
-        when: table.get("when").and_then(|n| filter(&n)),
+        when: table.get("when").and_then(|n| reading.filter(&n)),
     };
-    if matches!(by, Some(By::Cursor | By::Keyset)) && !has_next {
+    if paging.needs_next() && !has_next {
         node.error("this paging needs the filter `next`");
     }
     if paging.overlap > 0 && by != Some(By::Offset) {
         node.error("`overlap` goes with `by = \"offset\"`");
+    }
+    if let (Some(size), Some(max)) = (paging.size, paging.max)
+        && size > max
+    {
+        node.error("`size` must not be larger than `max`");
     }
     if paging.size.is_some_and(|size| size <= paging.overlap) {
         node.error("`overlap` must be smaller than `size`");

@@ -1,6 +1,9 @@
 //! A request as a dialect describes it: an RFC 6570 template filled with variables.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use iri_string::{
     spec::UriSpec,
@@ -13,6 +16,8 @@ use jaq_json::Val;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::config::reader::Misplaced;
+
 /// What is asked, without secrets: those are added when it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -20,10 +25,25 @@ pub struct Request {
     pub url: Url,
 }
 
+/// What must be percent-encoded outside of expressions (RFC 6570 section 2.1); a brace or a percent sign may be a slip of
+/// another kind.
+const NO_LITERALS: [char; 10] = [' ', '"', '\'', '<', '>', '\\', '^', '`', '|', '\u{7f}'];
+
+/// The characters of a template that are not in an expression, with their places.
+fn literal(path: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut inside = false;
+    path.char_indices().filter(move |(_, c)| {
+        let was = inside;
+        inside = *c == '{' || inside && *c != '}';
+        !was && !inside
+    })
+}
+
 /// A compiled request template.
 #[derive(Debug)]
 pub(super) struct Template {
     path: String,
+    variables: BTreeSet<String>,
     /// Repeated parameters: query name to the variable that holds a list.
     repeated: BTreeMap<String, String>,
 }
@@ -60,28 +80,62 @@ impl Template {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn compile(path: &str, repeated: BTreeMap<String, String>) -> Result<Self, String> {
+    pub(super) fn compile(
+        path: &str,
+        repeated: BTreeMap<String, String>,
+    ) -> Result<Self, Misplaced> {
         if !path.starts_with('/') {
-            return Err(format!(
+            return Err(Misplaced::whole(format!(
                 "`{path}` must begin with `/`; it is appended to the site's url"
-            ));
+            )));
         }
-        UriTemplateStr::new(path)
-            .map_err(|error| format!("`{path}` is not a URI template: {error}"))?;
+        let wrong = |c: char| NO_LITERALS.contains(&c) || c.is_ascii_control();
+        if let Some((at, c)) = literal(path).find(|(_, c)| wrong(*c)) {
+            let encoded = percent_encoding::percent_encode_byte(c as u8);
+            return Err(Misplaced {
+                message: format!("`{c}` cannot stand in a URI template; write `{encoded}`"),
+                at: Some(at..at + 1),
+            });
+        }
+        let template = UriTemplateStr::new(path).map_err(|error| {
+            let words = error.to_string();
+            // Its place is in its words only: `invalid expression (at 127-th byte)`.
+            let digits = words
+                .rsplit_once("(at ")
+                .and_then(|(_, end)| end.split_once('-'));
+            let at: Option<usize> = digits.and_then(|(digits, _)| digits.parse().ok());
+            Misplaced {
+                message: format!(
+                    "not a URI template: {}",
+                    words.trim_start_matches("invalid URI template: ")
+                ),
+                at: at.filter(|at| path.is_char_boundary(*at)).map(|at| at..at),
+            }
+        })?;
+        let variables = template.variables().map(|name| name.as_str().to_owned());
         Ok(Self {
+            variables: variables.chain(repeated.values().cloned()).collect(),
             path: path.to_owned(),
             repeated,
         })
     }
 
+    /// Where the path asks for `variable`.
+    pub(super) fn place_of(&self, variable: &str) -> Option<Range<usize>> {
+        let stands = |at: usize| {
+            let before = self.path[..at].chars().next_back();
+            let after = self.path[at + variable.len()..].chars().next();
+            before.is_some_and(|c| "{+#./;?&,".contains(c) && self.path[..at].contains('{'))
+                && after.is_some_and(|c| ",}:*".contains(c))
+        };
+        let mut found = self.path.match_indices(variable).map(|(at, _)| at);
+        let at = found.find(|at| stands(*at))?;
+        Some(at..at + variable.len())
+    }
+
     /// Every variable the template asks for.
-    pub(super) fn variables(&self) -> Vec<String> {
-        let template = UriTemplateStr::new(&self.path);
-        let mut names: Vec<_> = template
-            .map(|t| t.variables().map(|name| name.as_str().to_owned()).collect())
-            .unwrap_or_default();
-        names.extend(self.repeated.values().cloned());
-        names
+    pub(super) fn variables(&self) -> &BTreeSet<String> {
+        &self.variables
     }
 
     /// The request for `variables`, below `base`.
@@ -189,5 +243,18 @@ mod tests {
     fn a_path_that_is_no_template_is_refused() {
         assert!(Template::compile("/x{?", BTreeMap::new()).is_err());
         assert!(Template::compile("x", BTreeMap::new()).is_err());
+        let error = Template::compile("/x?a=b|c{&d}", BTreeMap::new()).expect_err("a bar");
+        assert!(error.message.contains("write `%7C`"), "{error:?}");
+        assert_eq!(error.at, Some(6..7));
+    }
+
+    #[test]
+    fn a_variable_is_found_where_the_template_has_it() {
+        let path = "/x?continue=y{&aicontinue,continue}{page}";
+        let template = Template::compile(path, BTreeMap::new()).expect("valid");
+        let found = |name| template.place_of(name).map(|at| (at.start, &path[at]));
+        assert_eq!(found("continue"), Some((26, "continue")));
+        assert_eq!(found("page"), Some((36, "page")));
+        assert_eq!(found("pag"), None);
     }
 }

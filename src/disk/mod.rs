@@ -127,6 +127,31 @@ pub(crate) fn write_all(
     })
 }
 
+/// Writes to a file one piece after another.
+pub(crate) struct Writer<'a> {
+    file: &'a File,
+    path: &'a Path,
+}
+
+impl<'a> Writer<'a> {
+    /// Of the file at `path`.
+    pub(crate) fn new(file: &'a File, path: &'a Path) -> Self {
+        Self { file, path }
+    }
+}
+
+impl Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut file = self.file;
+        at(Op::Write(self.path), || file.write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes bytes at a place of a file.
 pub(crate) fn write_at(file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
     at(Op::Write(path), || file.write_all_at(bytes, offset))

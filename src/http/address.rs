@@ -315,4 +315,66 @@ mod tests {
         assert!(check(&guard, "http://u@127.0.0.1:8080/").is_err());
         assert_eq!(check(&guard, "http://nas.example/"), Ok(Reach::Public));
     }
+
+    /// An IPv4 address as a URL may write it.
+    fn spelled(address: Ipv4Addr, form: u8) -> String {
+        let bytes = address.octets().map(|byte| byte.to_string());
+        let number = address.to_bits();
+        let (high, low) = (number >> 16, number & 0xffff);
+        let six = format!("{high:x}:{low:x}");
+        match form {
+            0 => bytes.join("."),
+            1 => format!("{number}"),
+            2 => format!("0x{number:x}"),
+            3 => format!("0{number:o}"),
+            4 => address.octets().map(|byte| format!("0x{byte:x}")).join("."),
+            5 => format!("{}.{}", bytes[0], number & 0x00ff_ffff),
+            6 => format!("{}.0{:o}.{low}", bytes[0], address.octets()[1]),
+            7 => format!("{address}."),
+            8 => format!("%{:02x}{}", bytes[0].as_bytes()[0], &bytes.join(".")[1..]),
+            9 => format!("[::ffff:{address}]"),
+            10 => format!("[::ffff:{six}]"),
+            11 => format!("[::{six}]"),
+            12 => format!("[64:ff9b::{six}]"),
+            13 => format!("[64:ff9b:1::{six}]"),
+            14 => format!("[2002:{six}::1]"),
+            15 => format!("[2001:0:{six}::]"),
+            _ => bytes.join("\u{3002}"),
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn fuzz_private_addresses_are_refused_in_every_spelling(nth in 0..NOT_PUBLIC_4.len(), random: u32, form in 0_u8..17) {
+            let (net, bits, _) = NOT_PUBLIC_4[nth];
+            let mask = u32::MAX.checked_shr(bits).unwrap_or(0);
+            let address = Ipv4Addr::from_bits(Ipv4Addr::from(net).to_bits() | random & mask);
+            let text = format!("http://{}:81/", spelled(address, form));
+            // What is no URL is not asked either.
+            if let Ok(url) = Url::parse(&text) {
+                proptest::prop_assert!(Guard::default().check(&url).is_err(), "{} is {}", text, url);
+            }
+        }
+
+        #[test]
+        fn fuzz_what_passes_is_a_name_or_a_public_address(scheme in "(https?|HTTP|ftp|file|[a-z]{1,4})", user in "([a-z]{0,2}(:[a-z]{0,2})?@)?", host in "[0-9a-fx.:%\\[\\]@\\\\]{0,24}|[a-z0-9.-]{1,12}", tail in "(:[0-9]{0,5})?[/?#@\\\\]{0,2}\\PC{0,8}") {
+            let Ok(url) = Url::parse(&format!("{scheme}://{user}{host}{tail}")) else { return Ok(()) };
+            if Guard::default().check(&url).is_ok() {
+                proptest::prop_assert!(matches!(url.scheme(), "http" | "https"));
+                proptest::prop_assert!(url.username().is_empty() && url.password().is_none());
+                let public = match url.host().expect("checked") {
+                    Host::Domain(name) => !name.is_empty() && name.parse::<IpAddr>().is_err(),
+                    Host::Ipv4(address) => not_public(address.into()).is_none(),
+                    Host::Ipv6(address) => not_public(address.into()).is_none(),
+                };
+                proptest::prop_assert!(public, "{}", url);
+            }
+        }
+
+        #[test]
+        fn fuzz_mapped_addresses_are_what_they_map(bits: u32) {
+            let four = Ipv4Addr::from_bits(bits);
+            proptest::prop_assert_eq!(not_public(four.into()), not_public(four.to_ipv6_mapped().into()));
+        }
+    }
 }

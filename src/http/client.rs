@@ -7,18 +7,23 @@ use std::{
 };
 
 use reqwest::{
-    Client, Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED, RETRY_AFTER},
+    Client, Response, Version,
+    header::{
+        CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED, RETRY_AFTER,
+        TRANSFER_ENCODING,
+    },
 };
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 use url::Url;
 
 use super::{
     Accept, Outgoing, Reply,
     address::{Blocked, Guard, Reach},
-    body::{Body, Download},
+    body::{Body, Download, Limit},
+    echo,
     error::{Asked, Error, Phase, of_status},
-    resolve::Resolver,
+    range::{Resume, Validator},
+    resolve::{Names, Resolver},
     trip::Trip,
 };
 use crate::{class::Class, config::Network, pace::retry_after};
@@ -27,6 +32,8 @@ use crate::{class::Class, config::Network, pace::retry_after};
 const MOST_HOPS: usize = 10;
 /// Bytes of all headers of a reply.
 const MOST_HEADERS: usize = 64 * 1024;
+/// Large pages in memory at once: two that are parsed, and one on its way.
+const MOST_LARGE: usize = 3;
 /// Idle connections are closed after this long.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -54,9 +61,23 @@ pub struct Http {
 #[derive(Debug)]
 struct Inner {
     network: Network,
+    names: Names,
     guard: Guard,
     /// Made when first needed, one per kind: a few for each proxy.
     clients: Mutex<HashMap<Kind, Client>>,
+    /// Permits for large pages, from their second MiB until they are read.
+    large: Arc<Semaphore>,
+}
+
+/// What is known of a file before it is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Its size, as the listing says: not much more is read.
+    pub bytes: Option<u64>,
+    /// What is at hand of it.
+    pub resume: Option<Resume>,
+    /// The ETag and Last-Modified of a whole one that is held: only another one is wanted.
+    pub unless: Option<(Option<String>, Option<String>)>,
 }
 
 /// Whether a media host and port may be asked.
@@ -68,13 +89,23 @@ impl Http {
     /// # Errors
     /// When the proxy or the user agent cannot be used, or the system has no root certificates.
     pub fn new(network: &Network) -> Result<Self, Error> {
+        Self::with_names(network, Names::System)
+    }
+
+    /// The same, with names looked up elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_names(network: &Network, names: Names) -> Result<Self, Error> {
         // Fails when there is one already, which is then used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Guard::new(&network.allow);
         let inner = Inner {
             network: network.clone(),
+            names,
             guard,
             clients: Mutex::default(),
+            large: Arc::new(Semaphore::new(MOST_LARGE)),
         };
         for use_ in [Use::Page, Use::File] {
             let proxy = network.proxy.clone();
@@ -101,11 +132,13 @@ impl Http {
         let status = response.status().as_u16();
         let content_type = essence(&response);
         let retry_after = wait(&response);
+        let date = text(&response, DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
         let network = &self.inner.network;
-        let limit = ("max_page", network.max_page);
+        let limit = Limit::Key("max_page", network.max_page);
         let mut body = Body::new(response, asked, network.stall_timeout, limit);
         let mut whole = Vec::new();
-        match body.read(&mut whole).await {
+        let large = match body.read(&mut whole, &self.inner.large).await {
+            Ok(large) => large,
             // Of a refusal, the status says more than what is wrong with its body.
             Err(error) if status < 400 => {
                 return Err(Error {
@@ -114,22 +147,51 @@ impl Http {
                     ..error
                 });
             }
-            _ => {}
-        }
+            Err(_) => None,
+        };
+        echo::strip(&mut whole, out);
         Ok(Reply {
             status,
             content_type,
             retry_after,
+            date,
             body: whole.into(),
             url: body.asked.url,
+            large: large.map(Arc::new),
         })
     }
 
     /// Starts a download. `allowed` is asked about the first host and that of every redirect.
     ///
     /// # Errors
-    /// Everything but status 200, and a file larger than `max_file` when its length is announced.
-    pub async fn file(&self, out: &Outgoing, allowed: MediaHosts<'_>) -> Result<Download, Error> {
+    /// Everything but status 200, or 206 where the rest was asked for and is what comes; a file larger than `max_file`, or
+    /// than the listing says, when its length is announced. An error with status 206 or 416 about a rest says that nothing
+    /// is wrong but the part at hand; one with 304 where a file is held, that it is still the same.
+    pub async fn file(
+        &self,
+        out: &Outgoing,
+        known: &Known,
+        allowed: MediaHosts<'_>,
+    ) -> Result<Download, Error> {
+        let mut headers = out.headers.clone();
+        headers.extend(known.resume.iter().flat_map(Resume::headers));
+        if let Some((etag, modified)) = &known.unless {
+            let header = |name: &str, value: &Option<String>| {
+                value.clone().map(|value| (name.to_owned(), value))
+            };
+            headers.extend(header("If-None-Match", etag));
+            headers.extend(header("If-Modified-Since", modified));
+        }
+        let conditional;
+        let out = if headers.len() == out.headers.len() {
+            out
+        } else {
+            conditional = Outgoing {
+                headers,
+                ..out.clone()
+            };
+            &conditional
+        };
         let (response, asked) = self.inner.ask(out, Use::File, "*/*", Some(allowed)).await?;
         let status = response.status().as_u16();
         let with_status = |error| Error {
@@ -137,7 +199,8 @@ impl Http {
             retry_after: wait(&response),
             ..error
         };
-        if status != 200 {
+        let resume = known.resume.as_ref().filter(|_| status == 206);
+        if status != 200 && resume.is_none() {
             let reason = response
                 .status()
                 .canonical_reason()
@@ -157,20 +220,47 @@ impl Http {
                 format_args!("sent as `{encoding}` although no content encoding was asked for");
             return Err(with_status(asked.error(Class::Decode, what)));
         }
-        let content_type = essence(&response);
         let etag = text(&response, ETAG);
+        if let Some((known, _)) = &known.unless
+            && etag.is_some()
+            && etag == *known
+        {
+            // A server that does not know of conditions sends the same one again.
+            let same = asked.error(Class::Protocol, "the same file came again");
+            return Err(Error {
+                status: Some(304),
+                ..same
+            });
+        }
+        let announced = response.content_length();
+        let framed = announced.is_some()
+            || response.version() >= Version::HTTP_2
+            || response.headers().contains_key(TRANSFER_ENCODING);
+        let rest = resume
+            .map(|resume| resume.check(response.headers(), announced))
+            .transpose()
+            .map_err(|what| with_status(asked.error(Class::Protocol, what)))?;
+        let start = resume.map_or(0, |resume| resume.offset);
+        let content_type = essence(&response);
         let last_modified = text(&response, LAST_MODIFIED);
+        let validator = Validator::of(response.headers());
         let url = asked.url.clone();
         let network = &self.inner.network;
-        let limit = ("max_file", network.max_file);
-        let body = Body::new(response, asked, network.stall_timeout, limit);
+        let limit = Limit::of_file(network.max_file, known.bytes);
+        let mut body = Body::new(response, asked, network.stall_timeout, limit);
+        if let Some(total) = rest {
+            body = body.rest(start, total);
+        }
         body.fits().map_err(|error| Error {
             status: Some(status),
             ..error
         })?;
         Ok(Download {
             status,
-            length: body.announced(),
+            start,
+            length: rest.or(announced),
+            framed,
+            validator,
             content_type,
             etag,
             last_modified,
@@ -194,11 +284,12 @@ impl Inner {
         for _ in 0..=MOST_HOPS {
             let asked = &trip.asked;
             let reach = self.check(asked, proxy, allowed)?;
-            let client = self.client(Kind {
+            let kind = Kind {
                 proxy: proxy.cloned(),
                 use_,
                 reach,
-            })?;
+            };
+            let client = self.client(kind.clone())?;
             let request = trip.request(accept, use_ == Use::File)?;
             // Up to the last header, so that neither a slow handshake nor endless headers get past it.
             let limit = self.network.header_timeout;
@@ -219,6 +310,9 @@ impl Inner {
                 .sum();
             if size > MOST_HEADERS {
                 return Err(asked.error(Class::Protocol, format_args!("{size} bytes of headers")));
+            }
+            if response.status().as_u16() == 421 {
+                self.forget(&kind);
             }
             if !trip.follow(&response)? {
                 return Ok((response, trip.asked));
@@ -266,15 +360,21 @@ impl Inner {
         if let Some(client) = clients.get(&kind) {
             return Ok(client.clone());
         }
-        let client = build(&self.network, &kind)?;
+        let client = build(&self.network, &self.names, &kind)?;
         clients.insert(kind, client.clone());
         Ok(client)
+    }
+
+    /// Lets the next request connect anew: the server at the end of a kept connection is the wrong one.
+    fn forget(&self, kind: &Kind) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.remove(kind);
     }
 }
 
 /// **Invariant:** a client of [`Reach::Allowed`] filters no addresses; only hops that the guard found in `allow` use it.
 /// Pooled connections belong to one host and port of one client, so they cannot be used for anything else.
-fn build(network: &Network, kind: &Kind) -> Result<Client, Error> {
+fn build(network: &Network, names: &Names, kind: &Kind) -> Result<Client, Error> {
     let failed = |class, what: &str| {
         let message = what.to_owned();
         Error {
@@ -282,6 +382,7 @@ fn build(network: &Network, kind: &Kind) -> Result<Client, Error> {
             message,
             status: None,
             retry_after: None,
+            unreached: false,
         }
     };
     let proxy_host = kind
@@ -303,6 +404,7 @@ fn build(network: &Network, kind: &Kind) -> Result<Client, Error> {
         .http1_max_headers(100)
         .http2_max_header_list_size(MOST_HEADERS as u32)
         .dns_resolver(Arc::new(Resolver {
+            names: names.clone(),
             reach: kind.reach,
             proxy: proxy_host,
         }));

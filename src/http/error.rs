@@ -19,6 +19,8 @@ pub struct Error {
     pub status: Option<u16>,
     /// How long the server asks to wait.
     pub retry_after: Option<Duration>,
+    /// Whether no connection to the host came about: then nothing on it can be had.
+    pub unreached: bool,
 }
 
 /// The class of a status that is not a success.
@@ -76,6 +78,15 @@ impl Asked {
             message,
             status: None,
             retry_after: None,
+            unreached: false,
+        }
+    }
+
+    /// An error that keeps every request from the host.
+    fn unreached(&self, class: Class, what: impl fmt::Display) -> Error {
+        Error {
+            unreached: true,
+            ..self.error(class, what)
         }
     }
 
@@ -101,7 +112,7 @@ impl Asked {
                     // What std puts before the reason of every failed lookup.
                     let why = why.trim_start_matches("failed to lookup address information: ");
                     let name = self.url.host_str().unwrap_or_default();
-                    self.error(
+                    self.unreached(
                         Class::Dns,
                         format_args!("could not find the address of {name} ({why})"),
                     )
@@ -109,7 +120,7 @@ impl Asked {
             };
         }
         if error.is_dns() {
-            return self.error(
+            return self.unreached(
                 Class::Dns,
                 format_args!("could not find the address of {}", self.host()),
             );
@@ -125,12 +136,10 @@ impl Asked {
             );
         }
         if error.is_timeout() {
-            let what = if error.is_connect() {
-                "connecting took too long"
-            } else {
-                "took too long"
-            };
-            return self.error(Class::Timeout, what);
+            if error.is_connect() {
+                return self.unreached(Class::Timeout, "connecting took too long");
+            }
+            return self.error(Class::Timeout, "took too long");
         }
         let io = causes(error)
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
@@ -138,10 +147,13 @@ impl Asked {
             .map(io::Error::kind);
         let leaf = leaf(error);
         if error.is_connect() {
-            return self.error(
-                Class::Connect,
-                format_args!("could not connect to {} ({leaf})", self.host()),
-            );
+            let what = format!("could not connect to {} ({leaf})", self.host());
+            // This machine's own ports are used up: that says nothing about the host.
+            return if io == Some(io::ErrorKind::AddrNotAvailable) {
+                self.error(Class::Connect, what)
+            } else {
+                self.unreached(Class::Connect, what)
+            };
         }
         // hyper keeps its kinds to itself, so its words must do. It says this when the connection ends between bytes.
         let said = |words: &[&str]| {

@@ -7,21 +7,28 @@
 mod address;
 mod body;
 mod client;
+mod echo;
 mod error;
+mod range;
 mod redact;
 mod resolve;
 mod trip;
+mod wall;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 pub use address::{Blocked, Guard, Reach, not_public};
 pub use body::Download;
-pub use client::{Http, MediaHosts};
+pub use client::{Http, Known, MediaHosts};
 pub use error::{Error, of_status};
+pub use range::{Resume, Validator};
 pub use redact::redact;
+pub use resolve::{GivenNames, Names};
+pub use wall::wall;
 
 use crate::config::Secret;
 
@@ -137,10 +144,31 @@ pub struct Reply {
     pub content_type: Option<String>,
     /// How long the server asks to wait.
     pub retry_after: Option<Duration>,
+    /// The server's clock.
+    pub date: Option<std::time::SystemTime>,
     /// Decoded. Of a status of 400 and above, it may be cut short: such a reply is not worth an error of its own.
     pub body: Bytes,
     /// The URL that answered, without secrets.
     pub url: Url,
+    /// Lets the next large page be read once this one is dropped.
+    #[expect(dead_code, reason = "held, not looked at")]
+    large: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+#[cfg(test)]
+impl Reply {
+    /// A reply that nobody sent.
+    pub(crate) fn for_tests(status: u16, kind: Option<&str>, body: &[u8], url: Url) -> Self {
+        Self {
+            status,
+            content_type: kind.map(str::to_owned),
+            retry_after: None,
+            date: None,
+            body: Bytes::copy_from_slice(body),
+            url,
+            large: None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Names to addresses: drops those that may not be asked, at the one moment when they are known for certain.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -28,9 +29,44 @@ pub(super) enum LookupError {
     Nothing,
 }
 
+/// Where names are looked up.
+#[derive(Clone, Default)]
+pub enum Names {
+    /// As every program of this system does it.
+    #[default]
+    System,
+    /// As this function says: for networks that a test makes up.
+    Given(GivenNames),
+}
+
+/// Addresses of a name.
+pub type GivenNames = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "System",
+            Self::Given(_) => "Given",
+        })
+    }
+}
+
+impl Names {
+    async fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::System => Ok(tokio::net::lookup_host((name, 0)).await?.collect()),
+            Self::Given(given) => {
+                let found = given(name)?;
+                Ok(found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())
+            }
+        }
+    }
+}
+
 /// Resolves names and drops the addresses that may not be asked.
 #[derive(Debug)]
 pub(super) struct Resolver {
+    pub(super) names: Names,
     /// Whether to drop any.
     pub(super) reach: Reach,
     /// The proxy's own name, which the user chose.
@@ -41,9 +77,10 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let name = name.as_str().to_ascii_lowercase();
         let all = self.reach == Reach::Allowed || self.proxy.as_ref() == Some(&name);
+        let names = self.names.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-            let kept = keep(found.map_err(LookupError::Failed)?, all)?;
+            let found = names.look_up(&name).await.map_err(LookupError::Failed)?;
+            let kept = keep(found.into_iter(), all)?;
             Ok(Box::new(kept.into_iter()) as Addrs)
         })
     }

@@ -129,7 +129,9 @@ pub(super) async fn page(site: &Site) -> Result<Reply, Error> {
 }
 
 pub(super) async fn file(http: &Http, url: Url) -> Result<(Download, Vec<u8>), Error> {
-    let mut download = http.file(&Outgoing::get(url), &any).await?;
+    let mut download = http
+        .file(&Outgoing::get(url), &Known::default(), &any)
+        .await?;
     let mut whole = Vec::new();
     while let Some(chunk) = download.chunk().await? {
         whole.extend_from_slice(&chunk);

@@ -285,7 +285,7 @@ async fn a_slow_reader_is_no_stall() {
     };
     let http = Http::new(&network).expect("a client");
     let mut download = http
-        .file(&Outgoing::get(site.url("/")), &any)
+        .file(&Outgoing::get(site.url("/")), &Known::default(), &any)
         .await
         .expect("a file");
     let mut seen = 0;
@@ -322,6 +322,8 @@ async fn requests_may_move_between_threads() {
     let site = Site::fixed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
     let (http, out) = (http(&[&site]), Outgoing::get(site.url("/")));
     assert!(is_send(http.page(&out, Accept::Any)).await.is_ok());
-    let mut download = is_send(http.file(&out, &any)).await.expect("a file");
+    let mut download = is_send(http.file(&out, &Known::default(), &any))
+        .await
+        .expect("a file");
     assert!(is_send(download.chunk()).await.is_ok());
 }

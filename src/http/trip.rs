@@ -29,6 +29,11 @@ const OURS: &[&str] = &[
     "upgrade",
 ];
 
+/// What every browser takes from one host, and servers count on (RFC 6265 section 6.1).
+const MOST_COOKIES: usize = 50;
+/// The same, in bytes.
+const LARGEST_COOKIE: usize = 4096;
+
 pub(super) struct Trip<'a> {
     out: &'a Outgoing,
     /// The hop that is due.
@@ -112,8 +117,17 @@ impl<'a> Trip<'a> {
 
     fn cookie(&self) -> Result<HeaderValue, Error> {
         let mut line = String::new();
+        let count = self.out.cookies.len();
+        if count > MOST_COOKIES {
+            let what = format_args!("{count} cookies are set, at most {MOST_COOKIES} are sent");
+            return Err(self.asked.error(Class::BadUrl, what));
+        }
         for (name, secret) in &self.out.cookies {
             let value = self.expose(name, secret)?;
+            if name.len() + value.len() > LARGEST_COOKIE {
+                let what = format_args!("cookie `{name}` has more than {LARGEST_COOKIE} bytes");
+                return Err(self.asked.error(Class::BadUrl, what));
+            }
             if name.contains(['=', ';']) || value.contains(';') {
                 return Err(self.asked.error(
                     Class::BadUrl,

@@ -14,7 +14,7 @@ use std::{
 
 use serde::Serialize;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -23,6 +23,16 @@ use crate::config::{Limits, Rate};
 
 /// The longest wait that throttling without a Retry-After doubles to.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5 * 60);
+/// The same for throttling said in words, as bilibili does: such a site means it.
+const LONGEST_IN_WORDS: Duration = Duration::from_secs(6 * 60 * 60);
+/// How much longer than the back-off a site is left alone that throttles in words.
+const IN_WORDS: u32 = 60;
+/// Refusals (403) in a row from which on a host is asked more slowly: nobody counts on the next one being let in.
+const MANY_REFUSALS: u32 = 5;
+/// Requests in a row that did not reach a host before it is taken to be gone for this run.
+pub(super) const GONE_AFTER: u32 = 10;
+/// A probe that nobody has told the end of by then is forgotten.
+const PROBE: Duration = Duration::from_secs(60);
 /// Throttling never slows a host below this share of its rate.
 const LEAST_SHARE: f64 = 1.0 / 64.0;
 /// What a good reply gives back: after one halving, the full rate returns with 25 good replies.
@@ -36,8 +46,10 @@ pub enum HoldReason {
     RetryAfter,
     /// It throttles without saying for how long.
     Throttled,
-    /// It cannot be reached or answers with errors.
+    /// It cannot be reached.
     Failing,
+    /// It refuses one request after another.
+    Refusing,
 }
 
 impl fmt::Display for HoldReason {
@@ -46,6 +58,7 @@ impl fmt::Display for HoldReason {
             Self::RetryAfter => "asked to wait",
             Self::Throttled => "is throttling",
             Self::Failing => "does not answer",
+            Self::Refusing => "refuses one file after another",
         })
     }
 }
@@ -77,6 +90,8 @@ pub struct Host {
     origin: Instant,
     state: Mutex<State>,
     turnstile: tokio::sync::Mutex<()>,
+    /// Told when a probe has come to its end.
+    probed: Notify,
     permits: Arc<Semaphore>,
     /// Permits in use that a lower limit takes away when they come back.
     surplus: Arc<AtomicUsize>,
@@ -94,6 +109,12 @@ struct State {
     hold: Option<Hold>,
     /// Throttling replies in a row, those during a hold not counted.
     streak: u32,
+    /// Requests in a row that did not reach the host, those during a hold not counted.
+    unreached: u32,
+    /// Until when the one request that may find out whether the host is back is waited for.
+    probe: Option<Instant>,
+    /// Refusals in a row.
+    refused: u32,
 }
 
 /// The right to one connection, given back when dropped.
@@ -130,6 +151,9 @@ impl Host {
             last: None,
             hold: None,
             streak: 0,
+            unreached: 0,
+            probe: None,
+            refused: 0,
         };
         let origin = Instant::now();
         state.renew_limiter(origin);
@@ -138,6 +162,7 @@ impl Host {
             origin,
             state: Mutex::new(state),
             turnstile: tokio::sync::Mutex::new(()),
+            probed: Notify::new(),
             permits: Arc::new(Semaphore::new(limits.connections as usize)),
             surplus: Arc::new(AtomicUsize::new(0)),
             requests: AtomicU64::new(0),
@@ -171,8 +196,19 @@ impl Host {
         if !self.free() {
             let _turnstile = self.turnstile.lock().await;
             loop {
+                // Registered before the state is looked at, so that no probe ends unseen.
+                let probed = self.probed.notified();
                 if let Some(hold) = self.held() {
                     sleep_until(hold.until).await;
+                    continue;
+                }
+                let probe = self.state().probe.filter(|until| *until > Instant::now());
+                if let Some(until) = probe {
+                    // Whichever ends first, the state is looked at again.
+                    tokio::select! {
+                        () = probed => {}
+                        () = sleep_until(until) => {}
+                    }
                     continue;
                 }
                 let taken = self.state().take(Instant::now());
@@ -189,8 +225,9 @@ impl Host {
     ///
     /// Up to a tenth is added to `wait`, so that not everybody comes back at once; 24 h is the most.
     pub fn hold(&self, wait: Duration, reason: HoldReason, status: Option<u16>) {
-        if reason != HoldReason::Failing {
+        if matches!(reason, HoldReason::RetryAfter | HoldReason::Throttled) {
             self.throttled.fetch_add(1, Ordering::Relaxed);
+            self.answered();
         }
         self.state().extend_hold(wait, reason, status);
     }
@@ -205,15 +242,23 @@ impl Host {
     ///
     /// Replies that come in during a hold were asked for before it: they are counted and change nothing.
     pub fn throttled(&self, backoff: Duration, status: Option<u16>) -> Duration {
+        self.slow_down(backoff, LONGEST_BACKOFF, status)
+    }
+
+    /// The same for throttling that stands in the body of a reply: a minute of back-offs of one second, doubling to 6 h.
+    pub fn throttled_in_words(&self, backoff: Duration, status: Option<u16>) -> Duration {
+        self.slow_down(backoff.saturating_mul(IN_WORDS), LONGEST_IN_WORDS, status)
+    }
+
+    fn slow_down(&self, backoff: Duration, longest: Duration, status: Option<u16>) -> Duration {
         self.throttled.fetch_add(1, Ordering::Relaxed);
+        self.answered();
         let mut state = self.state();
         let now = Instant::now();
         if let Some(hold) = state.held(now) {
             return hold.until - now;
         }
-        let wait = backoff
-            .saturating_mul(1 << state.streak.min(16))
-            .min(LONGEST_BACKOFF);
+        let wait = doubled(backoff, state.streak).min(longest);
         state.streak = state.streak.saturating_add(1);
         let half = (state.share / 2.0).max(LEAST_SHARE);
         state.set_share(self.origin, half);
@@ -221,8 +266,58 @@ impl Host {
         state.held(now).map_or(wait, |hold| hold.until - now)
     }
 
+    /// A request that did not reach the host: holds it for `backoff`, doubling to 5 min while it goes on, and lets one
+    /// request through after each hold to find out whether it is back. Returns false once the host is taken to be gone:
+    /// then there is no hold any more, and no use in trying again.
+    ///
+    /// Requests that fail during a hold were made before it, and change nothing.
+    pub fn unreached(&self, backoff: Duration) -> bool {
+        let mut state = self.state();
+        let held = state.held(Instant::now()).is_some();
+        if !held {
+            state.unreached = state.unreached.saturating_add(1);
+        }
+        state.probe = None;
+        let gone = state.unreached > GONE_AFTER;
+        if !held && !gone {
+            let wait = doubled(backoff, state.unreached - 1).min(LONGEST_BACKOFF);
+            state.extend_hold(wait, HoldReason::Failing, None);
+        }
+        drop(state);
+        self.probed.notify_waiters();
+        !gone
+    }
+
+    /// A file that the host refuses to hand out (403). From the fifth in a row on each holds the host for `backoff`,
+    /// doubling to 5 min. Returns whether it does.
+    pub fn refused(&self, backoff: Duration) -> bool {
+        self.answered();
+        let mut state = self.state();
+        state.refused = state.refused.saturating_add(1);
+        let Some(more) = state.refused.checked_sub(MANY_REFUSALS) else {
+            return false;
+        };
+        if state.held(Instant::now()).is_none() {
+            let wait = doubled(backoff, more).min(LONGEST_BACKOFF);
+            state.extend_hold(wait, HoldReason::Refusing, Some(403));
+        }
+        true
+    }
+
+    /// Any reply but a refusal: the host is there.
+    pub fn answered(&self) {
+        let mut state = self.state();
+        let probed = state.unreached > 0;
+        (state.unreached, state.probe) = (0, None);
+        drop(state);
+        if probed {
+            self.probed.notify_waiters();
+        }
+    }
+
     /// A good reply: ends a row of throttling ones and gives back a little of the rate.
     pub fn ok(&self) {
+        self.answered();
         let mut state = self.state();
         if state.share >= 1.0 && state.streak == 0 || state.held(Instant::now()).is_some() {
             return;
@@ -230,6 +325,12 @@ impl Host {
         state.streak = 0;
         let more = (state.share + REGAINED).min(1.0);
         state.set_share(self.origin, more);
+    }
+
+    /// A file that came: a good reply, and the end of a row of refusals. A page that comes says nothing about files.
+    pub fn served(&self) {
+        self.state().refused = 0;
+        self.ok();
     }
 
     /// What has been asked so far.
@@ -266,10 +367,10 @@ impl Host {
         });
     }
 
-    /// Whether nothing stands in the way: no rate, no hold.
+    /// Whether nothing stands in the way: no rate, no hold, no doubt.
     fn free(&self) -> bool {
         let state = self.state();
-        state.limiter.is_none() && state.held(Instant::now()).is_none()
+        state.limiter.is_none() && state.unreached == 0 && state.held(Instant::now()).is_none()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -301,6 +402,9 @@ impl State {
             limiter.take(now).map_err(|wait| wait + jitter)?;
         }
         self.last = Some(now);
+        if (1..=GONE_AFTER).contains(&self.unreached) {
+            self.probe = Some(now + PROBE);
+        }
         Ok(())
     }
 
@@ -321,6 +425,11 @@ impl State {
     fn renew_limiter(&mut self, origin: Instant) {
         self.limiter = Limiter::new(origin, self.period(), self.last);
     }
+}
+
+/// `backoff` after so many times in a row.
+fn doubled(backoff: Duration, times: u32) -> Duration {
+    backoff.saturating_mul(1 << times.min(16))
 }
 
 fn slower(one: Rate, other: Rate) -> Rate {

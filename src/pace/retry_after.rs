@@ -50,4 +50,20 @@ mod tests {
             assert_eq!(parse(none, now), None, "{none}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn fuzz_whatever_the_header_says_the_wait_is_none_or_within_a_day(text in "\\PC{0,40}|[0-9]{1,40}|-?[0-9]{0,3}\\.?[0-9]{0,3} ?(s|sec|GMT)?", seconds: u64, now in 0_u64..4_000_000_000, at in 0_u64..4_000_000_000) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            for header in [text, seconds.to_string()] {
+                let wait = parse(&header, now);
+                proptest::prop_assert!(wait.is_none_or(|wait| !wait.is_zero() && wait <= LONGEST_HOLD));
+            }
+            let longest = LONGEST_HOLD.as_secs();
+            proptest::prop_assert_eq!(parse(&seconds.to_string(), now), (seconds > 0).then(|| Duration::from_secs(seconds.min(longest))));
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+            let left = at.duration_since(now).ok().filter(|left| !left.is_zero());
+            proptest::prop_assert_eq!(parse(&httpdate::fmt_http_date(at), now), left.map(|left| left.min(LONGEST_HOLD)));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 use tokio::time::{Instant, sleep};
 
-use super::*;
+use super::{host::GONE_AFTER, *};
 use crate::config::Rate;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -249,4 +249,97 @@ fn reasons_are_words() {
     let json = serde_json::to_string(&HoldReason::RetryAfter).expect("a word");
     assert_eq!(json, "\"retry_after\"");
     assert_eq!(HoldReason::Failing.to_string(), "does not answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_73_a_host_that_stays_away_is_taken_to_be_gone_for_this_run() {
+    let host = host(Rate::Unlimited, 8);
+    for _ in 0..GONE_AFTER {
+        // Those under way when it went fail together, and count once.
+        assert!(host.unreached(SECOND) && host.unreached(SECOND));
+        host.turn().await;
+    }
+    assert!(!host.unreached(SECOND) && host.held().is_none());
+    let start = Instant::now();
+    host.turn().await;
+    host.turn().await;
+    assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits for it");
+    host.ok();
+    assert!(host.unreached(SECOND), "it was back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_73_a_host_that_cannot_be_reached_is_left_alone_and_probed_by_one() {
+    let host = host(Rate::Unlimited, 8);
+    for (nth, wait) in [1, 2, 4].into_iter().enumerate() {
+        assert!(host.unreached(SECOND));
+        let hold = host.held().expect("a hold");
+        assert_eq!(hold.reason, HoldReason::Failing);
+        let wait = SECOND * wait;
+        let left = hold.until - Instant::now();
+        assert!(left >= wait && left <= wait + wait / 10, "{left:?}");
+        let waiting: Vec<_> = (0..5)
+            .map(|_| {
+                let host = Arc::clone(&host);
+                tokio::spawn(async move { host.turn().await })
+            })
+            .collect();
+        let passed = || waiting.iter().filter(|task| task.is_finished()).count();
+        sleep(wait.mul_f64(0.99)).await;
+        assert_eq!(passed(), 0, "the whole host waits");
+        sleep(wait).await;
+        assert_eq!(passed(), 1, "one finds out whether it is back");
+        if nth == 2 {
+            host.ok();
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(passed(), 5, "it is back for everybody");
+        }
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_71_a_host_that_refuses_one_file_after_another_is_asked_more_slowly() {
+    let host = host(Rate::Unlimited, 1);
+    for _ in 0..2 {
+        for nth in 1..=7 {
+            assert_eq!(host.refused(SECOND), nth >= 5, "{nth}");
+            let wait = host
+                .held()
+                .map_or(Duration::ZERO, |hold| hold.until - Instant::now());
+            let least = match nth {
+                5 => SECOND,
+                6 => 2 * SECOND,
+                7 => 4 * SECOND,
+                _ => Duration::ZERO,
+            };
+            assert!(
+                wait >= least && wait <= least + least / 10,
+                "{nth}: {wait:?}"
+            );
+            host.turn().await;
+            host.ok();
+        }
+        // Any picture that comes ends the row.
+        host.served();
+    }
+    assert_eq!(host.counts().throttled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_72_throttling_in_the_body_of_a_reply_is_waited_out_for_longer() {
+    let host = host(Rate::Unlimited, 1);
+    let mut last = Duration::ZERO;
+    for nth in 0..12_u32 {
+        let wait = host.throttled_in_words(SECOND, Some(200));
+        let least = (60 * SECOND * (1 << nth)).min(Duration::from_secs(6 * 60 * 60));
+        assert!(
+            wait >= least && wait <= least + least / 10,
+            "{nth}: {wait:?}"
+        );
+        last = wait;
+        host.turn().await;
+    }
+    assert!(last >= Duration::from_secs(6 * 60 * 60));
+    assert_eq!(host.counts().throttled, 12);
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     class::Class,
     clock::Millis,
     disk::{self, Op},
-    fetch::fetch,
+    fetch::{Fetched, fetch},
     pace::{Connection, Host, HostKey},
     store::{self, Claim, Claimed, FileTask, PageOutcome, PageTask, Task, Verdict, Why, Work},
     text::duration,
@@ -265,16 +265,20 @@ async fn perform(
     let _at_work = runner.context.store.at_work(&lease);
     let is_page = matches!(work, Work::Page(_));
     let (context, job) = (&runner.context, &active.job);
-    let asked = || drop(connection);
+    // Kept until a failure is judged: the next request must not slip in before the hold that this reply asks for.
+    let connection = Mutex::new(Some(connection));
+    let asked = || drop(connection.lock().map(|mut connection| connection.take()));
     let (Work::File(FileTask { url: what, .. }) | Work::Page(PageTask { endpoint: what, .. })) =
         &work;
     // A point for tests to die at.
     let _ = disk::pass(Op::Work(what));
     let result = match work {
-        Work::Page(page) => match walk(context, job, lease, page, asked).await {
+        Work::Page(page) => match walk(context, job, active.earlier, lease, page, asked).await {
             Ok(walked) => {
                 if walked.asked {
                     host.ok();
+                } else {
+                    host.answered();
                 }
                 // Before the lanes are woken: a page beyond a limit must not be claimed.
                 if walked.listing {
@@ -292,11 +296,18 @@ async fn perform(
             }
             Err(failure) => Err(failure),
         },
-        Work::File(file) => match fetch(context, job, lease, file, asked).await {
-            Ok(requested) => {
+        Work::File(file) => match fetch(context, &host, job, lease, file, asked).await {
+            Ok(Fetched::Cut) => {
+                // A stop cut it short: it has not failed.
+                runner.put_back(lease).await;
+                Ok(())
+            }
+            Ok(fetched) => {
                 runner.disk_works();
-                if requested {
-                    host.ok();
+                match fetched {
+                    Fetched::Asked => host.served(),
+                    Fetched::Unchanged => host.ok(),
+                    Fetched::Held | Fetched::Cut => {}
                 }
                 runner.check_limits(&active, false).await
             }
@@ -309,7 +320,7 @@ async fn perform(
             tries,
             is_page,
         };
-        failed(&runner, &host, &active, &task, failure).await;
+        failed(&runner, &host, &active, &task, failure, connection).await;
     }
 }
 
@@ -342,6 +353,7 @@ async fn failed(
     active: &Active,
     task: &TaskRef,
     failure: Failure,
+    connection: Mutex<Option<Connection>>,
 ) {
     let verdict = judge(
         &failure,
@@ -350,6 +362,7 @@ async fn failed(
         &runner.context.network,
         host,
     );
+    drop(connection);
     let what = if task.is_page { "page" } else { "file" };
     if let Some(error) = failure.store {
         if error.trouble().is_some() {
@@ -399,7 +412,7 @@ async fn failed(
         ),
         Verdict::JobWaits => {}
     }
-    if failure.slow_down || failure.retry_after.is_some() {
+    if host.held().is_some() {
         // For `status` in other processes, and for the next one.
         runner.keep_hosts().await;
     }

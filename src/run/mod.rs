@@ -11,6 +11,7 @@ mod panic;
 mod policy;
 mod recheck;
 mod under_way;
+mod walks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,17 +28,18 @@ pub use policy::{Failure, judge};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;
+pub use walks::{days_key, on_day, walks};
 
 use crate::{
-    archive::{Archive, Digest},
+    archive::Archive,
     class::Class,
     clock::Millis,
     config::{Config, Job, MinFree, Network, Site},
     disk::Trouble,
     http::Http,
     pace::{HoldReason, Host, HostCounts, HostKey, Pace},
-    store::{self, JobSpec, Reader, RunCounts, Store},
-    walk,
+    store::{self, JobSpec, Reader, RunCounts, Store, Walks},
+    walk::shows_all,
 };
 
 /// What every worker needs.
@@ -61,6 +63,8 @@ pub struct Context {
     pub under_way: UnderWay,
     /// Whether another job may have brought a file since it was claimed.
     pub several_jobs: bool,
+    /// Large downloads are to save what they have and end: larder stops.
+    pub cut: CancellationToken,
 }
 
 /// Replies parsed at once.
@@ -73,6 +77,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const RENEW_EVERY: u32 = 15;
 /// How long work under way may go on after a stop.
 const GRACE: Duration = Duration::from_secs(8);
+/// After this much of it, downloads that can be gone on with are cut.
+const CUT_AFTER: Duration = Duration::from_secs(4);
 
 /// How a job's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +94,8 @@ pub enum Ended {
     },
     /// Told to stop before the end.
     Stopped,
+    /// Forgotten meanwhile, as somebody asked.
+    Forgotten,
 }
 
 /// One job of a run.
@@ -101,6 +109,10 @@ pub struct Active {
     pub run: i64,
     /// The counters when this process began.
     pub before: RunCounts,
+    /// Days that are not walked because they are remembered.
+    pub days_known: usize,
+    /// Entries that the walk before met.
+    pub earlier: Option<u64>,
     /// Items of its listing that this process has kept.
     listed: AtomicUsize,
     /// Set when the walk has come to a limit of the job: what it found is still fetched.
@@ -172,7 +184,7 @@ impl Runner {
     /// When the database refuses.
     pub async fn begin(
         config: &Config,
-        jobs: &[Arc<Job>],
+        jobs: Vec<(Arc<Job>, Walks)>,
         store: Store,
         archive: Arc<Archive>,
         http: Http,
@@ -182,8 +194,9 @@ impl Runner {
         let names: Vec<_> = config.jobs.iter().map(|job| job.name.clone()).collect();
         let mut active = BTreeMap::new();
         let mut hosts = Vec::new();
-        for job in jobs {
-            let begun = store.begin(spec(job, &names)).await?;
+        let several_jobs = jobs.len() > 1;
+        for (job, walks) in jobs {
+            let begun = store.begin(spec(&job, walks, &names)).await?;
             let before = store.counts(begun.run);
             hosts.extend(
                 begun
@@ -192,10 +205,12 @@ impl Runner {
                     .map(|host| (host.clone(), job.site.clone())),
             );
             let one = Active {
-                job: job.clone(),
+                job,
                 id: begun.job,
                 run: begun.run,
                 before,
+                days_known: begun.days_known,
+                earlier: begun.earlier,
                 listed: AtomicUsize::new(0),
                 walked_enough: Mutex::default(),
                 ended: Mutex::default(),
@@ -212,7 +227,8 @@ impl Runner {
                 readers: Semaphore::new(READERS),
                 storing: Semaphore::new(STORING),
                 under_way: UnderWay::default(),
-                several_jobs: jobs.len() > 1,
+                several_jobs,
+                cut: CancellationToken::new(),
             },
             jobs: active,
             min_free: config.archive.min_free,
@@ -231,7 +247,8 @@ impl Runner {
             tracker: TaskTracker::new(),
             error: Mutex::default(),
         });
-        for job in jobs {
+        for active in runner.jobs.values() {
+            let job = &active.job;
             // Named first, so that a host of two sites gets the lower of their limits from the start.
             if let Some(key) = HostKey::from_url(&job.site.url) {
                 let host = runner.context.pace.host(&key, job.site.api);
@@ -271,12 +288,20 @@ impl Runner {
         // Whatever happened, the lanes are told and waited for: they hold the store.
         self.stop.cancel();
         self.tracker.close();
+        let ended = async {
+            let soon = tokio::time::timeout(CUT_AFTER, self.tracker.wait()).await;
+            if soon.is_err() {
+                self.context.cut.cancel();
+                self.tracker.wait().await;
+            }
+        };
         let over = over
             || tokio::select! {
-                () = self.tracker.wait() => false,
+                () = ended => false,
                 () = grace => true,
             };
         if over {
+            self.context.cut.cancel();
             tracing::warn!(
                 "Work under way did not end in {GRACE:?}; it is taken back at the next start"
             );
@@ -411,10 +436,7 @@ impl Runner {
             tokio::task::spawn_blocking(move || Reader::open(&state?).ok()??.has_requests().ok())
                 .await;
         if asked.ok().flatten() == Some(true) {
-            self.context
-                .store
-                .write("do what was asked", take_requests)
-                .await?;
+            self.do_what_was_asked().await?;
             self.wake_hosts().await?;
         }
         Ok(())
@@ -435,6 +457,30 @@ impl Runner {
         }
         self.wake_all();
         Ok(())
+    }
+
+    /// Does what other processes have asked for, a part at a time: the work goes on meanwhile.
+    async fn do_what_was_asked(&self) -> Result<(), store::Error> {
+        loop {
+            let answered = self.context.store.take_requests().await?;
+            if answered.retried.ready > 0 {
+                let tasks = answered.retried.ready;
+                tracing::info!(tasks, "Put failed tasks back, as asked");
+            }
+            for name in &answered.added {
+                tracing::info!(job.name = %name, "Keeping the job `{name}`, as asked; the next run takes it");
+            }
+            for job in &answered.forgotten {
+                // What is under way for it is dropped when it ends: its claims are gone.
+                if let Some(active) = self.jobs.get(job).filter(|active| !active.is_over()) {
+                    tracing::info!(job.name = %active.job.name, "Forgetting the job `{}`, as asked", active.job.name);
+                    active.end(Ended::Forgotten);
+                }
+            }
+            if !answered.more {
+                return Ok(());
+            }
+        }
     }
 
     /// Keeps what hosts asked for, so that it outlives this process and `status` can show it.
@@ -599,32 +645,16 @@ fn holds(state: &std::path::Path) -> BTreeMap<HostKey, Millis> {
         .collect()
 }
 
-/// For any group: a closure here would look redundant, the method alone is tied to one lifetime.
-fn take_requests(group: &mut store::Group<'_>) -> Result<usize, store::Error> {
-    group.take_requests()
-}
-
 /// What the store must know of a job.
-fn spec(job: &Job, names: &[String]) -> JobSpec {
-    let params = serde_json::to_string(&job.params).expect("parameters are plain JSON");
-    let predicate = job.filter.as_ref().map(|filter| filter.text());
-    let decides = (
-        &job.site.id,
-        &job.site.url,
-        &job.listing.name,
-        &params,
-        predicate,
-        &job.with,
-        &job.files,
-    );
-    let walk = serde_json::to_vec(&decides).expect("texts are plain JSON");
+fn spec(job: &Job, walks: Walks, names: &[String]) -> JobSpec {
     JobSpec {
         name: job.name.clone(),
         site: job.site.name.clone(),
         listing: job.listing.name.clone(),
-        params,
-        walk: Digest::of(&walk).to_string(),
-        first: walk::first_page(job),
+        params: serde_json::to_string(&job.params).expect("parameters are plain JSON"),
+        walk: walks::walk_key(job, &job.params).to_string(),
+        walks,
+        whole: shows_all(job),
         host: HostKey::from_url(&job.site.url)
             .map(|key| key.to_string())
             .unwrap_or_default(),

@@ -37,6 +37,8 @@ pub struct Failure {
     pub store: Option<store::Error>,
     /// Whether this process has no descriptor left: nobody's fault either.
     pub crowded: bool,
+    /// Whether no connection to the host came about.
+    pub unreached: bool,
 }
 
 impl Failure {
@@ -52,6 +54,7 @@ impl Failure {
             trouble: None,
             store: None,
             crowded: false,
+            unreached: false,
         }
     }
 }
@@ -77,6 +80,7 @@ impl From<http::Error> for Failure {
             retry_after: error.retry_after,
             url: None,
             slow_down,
+            unreached: error.unreached,
             trouble: None,
             store: None,
             // The one thing of this machine's that a request can want for.
@@ -131,16 +135,8 @@ pub fn judge(
             counted: false,
         };
     }
-    let held = match (failure.retry_after, failure.slow_down) {
-        (Some(wait), _) => {
-            host.hold(wait, HoldReason::RetryAfter, failure.status);
-            true
-        }
-        (None, true) => {
-            host.throttled(network.backoff, failure.status);
-            true
-        }
-        (None, false) => false,
+    let Some(held) = hold(failure, is_page, network, host) else {
+        return Verdict::Failed;
     };
     match failure.class.remedy() {
         // The host's hold is the wait; the try was not the task's fault.
@@ -166,4 +162,27 @@ pub fn judge(
             }
         }
     }
+}
+
+/// Makes the host wait where the failure says so; returns whether it waits, or `None` when it is not there at all.
+fn hold(failure: &Failure, is_page: bool, network: &Network, host: &Host) -> Option<bool> {
+    let (backoff, status) = (network.backoff, failure.status);
+    if failure.unreached {
+        return host.unreached(backoff).then_some(true);
+    }
+    let throttles = failure.class.remedy() == Remedy::Deferred;
+    if let Some(wait) = failure.retry_after {
+        host.hold(wait, HoldReason::RetryAfter, status);
+    } else if throttles && status.is_some_and(|status| (200..300).contains(&status)) {
+        // A code in a reply that looks like a good one: such a site means it.
+        host.throttled_in_words(backoff, status);
+    } else if throttles || failure.slow_down {
+        host.throttled(backoff, status);
+    } else if status == Some(403) && !is_page {
+        return Some(host.refused(backoff));
+    } else {
+        host.answered();
+        return Some(false);
+    }
+    Some(true)
 }

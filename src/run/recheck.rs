@@ -65,7 +65,14 @@ async fn check_objects(
                 if stop.is_cancelled() {
                     return (lost, false);
                 }
-                if !archive.objects.is_whole(&digest, bytes) {
+                let whole = match archive.objects.is_whole(&digest) {
+                    Ok(whole) => whole && archive.objects.has(&digest, bytes),
+                    Err(error) => {
+                        tracing::warn!(%error, "Could not read an object again");
+                        return (lost, false);
+                    }
+                };
+                if !whole {
                     set_aside(&archive, &digest);
                     lost.push(digest);
                 }

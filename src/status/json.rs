@@ -16,7 +16,7 @@ impl Status {
         json!({
             "archive": {
                 "path": self.path, "id": self.id, "objects": self.totals.objects, "bytes": self.totals.bytes,
-                "items": self.totals.items, "records": self.totals.records,
+                "items": self.totals.items, "records": self.totals.records, "damaged": self.totals.damaged,
             },
             "holder": self.holder,
             "jobs": jobs,
@@ -36,7 +36,7 @@ fn job(job: &JobStatus) -> Value {
     });
     let [runs, pages, items, files, bytes] = job.life;
     json!({
-        "name": job.name, "site": job.site, "listing": job.listing, "added": false,
+        "name": job.name, "site": job.site, "listing": job.listing, "added": job.added,
         "state": job.state.word(), "reason": job.reason, "until": time(job.until), "message": job.message,
         "pages": { "done": c.pages_done, "waiting": c.pages_waiting, "failed": c.pages_failed },
         "items": {

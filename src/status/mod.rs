@@ -80,6 +80,8 @@ pub struct JobStatus {
     pub site: String,
     /// Its listing.
     pub listing: String,
+    /// Whether `larder add` keeps it.
+    pub added: bool,
     /// Where it stands.
     pub state: State,
     /// Why it waits, as a word of the contract.
@@ -141,7 +143,22 @@ impl Status {
             .jobs
             .iter()
             .filter(|job| !known.contains(&job.name) && wanted(&job.name));
-        jobs.extend(new.map(|job| never_run(&job.name, &job.site.name, &job.listing.name)));
+        jobs.extend(new.map(|job| JobStatus {
+            added: job.added,
+            ..never_run(&job.name, &job.site.name, &job.listing.name)
+        }));
+        for unfit in config.unfit.iter().filter(|unfit| wanted(&unfit.name)) {
+            if !known.contains(&unfit.name) {
+                jobs.push(never_run(&unfit.name, "", ""));
+            }
+            let job = jobs.iter_mut().find(|job| job.name == unfit.name);
+            let complaint = unfit.complaints.first();
+            if let (Some(job), Some(complaint)) = (job, complaint) {
+                (job.added, job.state) = (true, State::Failed);
+                job.reason = Some("config".to_owned());
+                job.message = Some(complaint.message.clone());
+            }
+        }
         let order = |job: &JobStatus| {
             config
                 .jobs
@@ -167,6 +184,7 @@ fn never_run(name: &str, site: &str, listing: &str) -> JobStatus {
         name: name.to_owned(),
         site: site.to_owned(),
         listing: listing.to_owned(),
+        added: false,
         state: State::Idle,
         reason: None,
         until: None,
@@ -187,6 +205,7 @@ fn of_row(row: JobRow, config: &Config, held: bool, hosts: &[HostRow], now: Mill
     job.failures = row.failures;
     job.message = row.message;
     let configured = config.job(&row.name);
+    job.added = configured.is_some_and(|job| job.added);
     if let Some(last) = &row.last {
         job.counts = last.counts;
         job.total = last.total;

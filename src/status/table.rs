@@ -26,6 +26,14 @@ impl fmt::Display for Status {
             bytes(t.bytes),
             count(t.records)
         )?;
+        if t.damaged > 0 {
+            let is = if t.damaged == 1 { " is" } else { "s are" };
+            writeln!(
+                f,
+                "  {} object{is} damaged: `larder verify --repair` fetches what it can",
+                count(t.damaged)
+            )?;
+        }
         match &self.holder {
             Some(holder) => writeln!(f, "  larder {holder} is at work")?,
             None => writeln!(f, "  no larder is at work")?,
@@ -33,7 +41,7 @@ impl fmt::Display for Status {
         if self.jobs.is_empty() {
             return writeln!(
                 f,
-                "\nThere are no jobs yet: write one into the configuration, then `larder check`."
+                "\nThere are no jobs yet: `larder add URL` makes one, or write it into the\nconfiguration, then `larder check`."
             );
         }
         let name = self
@@ -115,12 +123,21 @@ impl Status {
                     lines.push(format!("to do: {advice}"));
                 }
             }
+            State::Failed if job.reason.as_deref() == Some("config") => {
+                lines.push(format!(
+                    "does not fit the configuration any more: {message}"
+                ));
+                lines.push(format!(
+                    "to do: mend that, or drop the job: `larder forget {}`",
+                    job.name
+                ));
+            }
             State::Failed => {
                 lines.extend(self.last(job));
                 lines.push(format!("the listing was not walked to its end: see `larder failures {}`; the next run tries again", job.name));
             }
             State::Orphaned => {
-                lines.push("not in the configuration any more; what it archived stays".to_owned());
+                lines.push(format!("not in the configuration any more; what it archived stays. `larder forget {}` drops it from here", job.name));
             }
         }
         if job.failures > 0 && job.state != State::Failed {

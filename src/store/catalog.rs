@@ -3,10 +3,16 @@
 //! **Invariant:** a record is written when an item's last file and follow-up is stored or has failed, never before; the
 //! same meaning twice adds nothing. A gone item is a tombstone beside its records, never an overwrite of them.
 
+use jiff::civil::Date;
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease, PageTask, page_key, wanted};
+use super::{
+    Error, Group, Lease, PageTask,
+    days::place,
+    members::{self, Named, Shown},
+    page_key, wanted,
+};
 use crate::{
     archive::{Digest, FileState, Record, record_digest},
     clock::rfc3339,
@@ -23,17 +29,23 @@ pub(super) struct Sight<'a> {
     pub follow: &'a [(PageTask, String)],
     /// The item that this page completes.
     pub completes: Option<i64>,
+    /// The day that the walk is of, where a job walks a range of them.
+    pub day: Option<Date>,
+    /// Whether the page is one of the job's own listing.
+    pub listed: bool,
 }
 
 struct Row {
     id: i64,
     run: i64,
+    day: Option<String>,
     rev: u32,
     gone: Option<String>,
     draft: Option<String>,
 }
 
-/// Stores what a page showed of one item. Returns whether this run sees it for the first time.
+/// Stores what a page showed of one item. Returns whether its walk sees it for the first time: a run has one walk, or one
+/// for each day of a range.
 pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> Result<bool, Error> {
     let Sight {
         site,
@@ -41,12 +53,15 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         roles,
         follow,
         completes,
+        day,
+        listed,
     } = sight;
+    let day = day.map(|day| day.to_string());
     item.files.retain(|file| roles.contains(&file.role));
     let row = group
         .db
         .prepare_cached(
-            "SELECT id, run, rev, gone, draft FROM items WHERE site = ? AND kind = ? AND ident = ?",
+            "SELECT id, run, rev, gone, draft, day FROM items WHERE site = ? AND kind = ? AND ident = ?",
         )?
         .query_row((site, &item.kind, &item.id), |row| {
             Ok(Row {
@@ -55,10 +70,14 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
                 rev: row.get(2)?,
                 gone: row.get(3)?,
                 draft: row.get(4)?,
+                day: row.get(5)?,
             })
         })
         .optional()?;
     let first = row.as_ref().is_none_or(|row| row.run != lease.run);
+    // Once in a run is enough.
+    group.rechecks &= first;
+    let new = first || day.is_some() && row.as_ref().is_some_and(|row| row.day != day);
     if first {
         group.changes.run(lease.run).seen += 1;
     }
@@ -66,9 +85,9 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         let id = group
             .db
             .prepare_cached(
-                "INSERT INTO items (site, kind, ident, run) VALUES (?, ?, ?, ?) RETURNING id",
+                "INSERT INTO items (site, kind, ident, run, day) VALUES (?, ?, ?, ?, ?) RETURNING id",
             )?
-            .query_row((site, &item.kind, &item.id, lease.run), |row| row.get(0))?;
+            .query_row((site, &item.kind, &item.id, lease.run, &day), |row| row.get(0))?;
         group.changes.items += 1;
         let row = Row {
             id,
@@ -76,15 +95,18 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             rev: 0,
             gone: None,
             draft: None,
+            day,
         };
+        note_member(group, lease, id, site, &item, listed)?;
         return gather(group, lease, &row, site, item, follow, true).map(|()| true);
     };
-    if first {
+    if new {
         group
             .db
-            .prepare_cached("UPDATE items SET run = ? WHERE id = ?")?
-            .execute((lease.run, row.id))?;
+            .prepare_cached("UPDATE items SET run = ?, day = ? WHERE id = ?")?
+            .execute((lease.run, day, row.id))?;
     }
+    note_member(group, lease, row.id, site, &item, listed)?;
     if let Some(why) = item.gone.as_deref().filter(|_| row.rev > 0) {
         // What was known of it before it went is better than what is left: only the tombstone is new.
         if row.gone.is_none() {
@@ -92,7 +114,7 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         } else if first {
             group.changes.run(lease.run).unchanged += 1;
         }
-        return Ok(first);
+        return Ok(new);
     }
     if row.gone.is_some() {
         let line = Event {
@@ -113,17 +135,21 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             .prepare_cached("UPDATE items SET gone = NULL WHERE id = ?")?
             .execute([row.id])?;
     }
-    // What an earlier run could not complete is seen anew: its draft must not bring back what the site has removed.
+    // What an earlier run could not complete is seen anew: its draft must not bring back what the site has removed. A
+    // stub does not say what was removed.
     let draft = row
         .draft
         .as_ref()
-        .filter(|_| !first || completes == Some(row.id));
+        .filter(|_| !first || item.stub || completes == Some(row.id));
     let Some(draft) = draft else {
         if completes == Some(row.id) {
             // It became a record meanwhile: what is left to say about it alone is no item.
-            return Ok(first);
+            return Ok(new);
         }
-        return gather(group, lease, &row, site, item, follow, first).map(|()| first);
+        if item.stub && row.rev > 0 {
+            return meet(group, lease, &row, &item, follow, first).map(|()| new);
+        }
+        return gather(group, lease, &row, site, item, follow, first).map(|()| new);
     };
     let mut known: Item =
         serde_json::from_str(draft).map_err(|_| Error::Damaged(format!("item {}", row.id)))?;
@@ -131,10 +157,59 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
     known.merge(item);
     if open || waits(group, row.id)? {
         keep_draft(group, row.id, &known)?;
-        return Ok(first);
+        return Ok(new);
     }
     finish(group, lease.run, row.id, site, &known, first)?;
-    Ok(first)
+    Ok(new)
+}
+
+/// Meets an item whose record says more than this stub does: only files that it lacks and follow-ups are news.
+fn meet(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    row: &Row,
+    item: &Item,
+    follow: &[(PageTask, String)],
+    first: bool,
+) -> Result<(), Error> {
+    queue_needs(group, lease, row.id, item, follow)?;
+    let waiting = "SELECT EXISTS (SELECT 1 FROM files WHERE item = ? AND state = 'waiting')";
+    if group
+        .db
+        .prepare_cached(waiting)?
+        .query_row([row.id], |waits| waits.get(0))?
+    {
+        // What was kept while a file was missing says more than the stub: the record to come is made of that.
+        return match row.draft {
+            Some(_) => Ok(()),
+            None => keep_draft(group, row.id, item),
+        };
+    }
+    group.changes.run(lease.run).unchanged += i64::from(first);
+    Ok(())
+}
+
+/// Notes that the item belongs to the job: its listing shows it, or a follow-up brought it with files of its own.
+fn note_member(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    row: i64,
+    site: &str,
+    item: &Item,
+    listed: bool,
+) -> Result<(), Error> {
+    let shown = match listed {
+        true => Shown::Listed,
+        false if item.files.is_empty() => return Ok(()),
+        false => Shown::Followed,
+    };
+    let named = Named {
+        row,
+        site,
+        kind: &item.kind,
+        id: &item.id,
+    };
+    members::saw(group, lease, named, shown)
 }
 
 /// Queues what an item still needs; without a need it becomes a record at once.
@@ -202,12 +277,12 @@ pub(super) fn queue_page(
     let queued = group
         .db
         .prepare_cached(
-            "INSERT INTO tasks (job, run, kind, key, host, state, item, payload) VALUES (?1, ?2, 'page', ?3, ?4, 'ready', ?5, ?6)
+            "INSERT INTO tasks (job, run, kind, key, host, state, item, payload, due) VALUES (?1, ?2, 'page', ?3, ?4, 'ready', ?5, ?6, ?7)
              ON CONFLICT (job, kind, key) DO UPDATE
-             SET state = 'ready', run = excluded.run, due = 0, tries = 0, item = excluded.item, payload = excluded.payload
+             SET state = 'ready', run = excluded.run, due = excluded.due, tries = 0, item = excluded.item, payload = excluded.payload
              WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'done') AND tasks.class IS NOT 'poison'",
         )?
-        .execute(params![lease.job, lease.run, page_key(page), host, item, payload])?;
+        .execute(params![lease.job, lease.run, page_key(page), host, item, payload, page.begins_day().map_or(0, place)])?;
     if queued > 0 {
         group.changes.run(lease.run).pages_waiting += 1;
         return Ok(true);
@@ -299,7 +374,7 @@ fn finish(
 
 fn file_states(group: &Group<'_>, id: i64, item: &Item) -> Result<Vec<FileState>, Error> {
     let mut select = group.db.prepare_cached(
-        "SELECT f.object, o.bytes, o.media, f.class, f.etag, f.modified
+        "SELECT f.object, o.bytes, o.media, f.class, f.etag, f.modified, f.unverified
          FROM files f LEFT JOIN objects o ON o.sha256 = f.object
          WHERE f.item = ? AND f.role = ? AND f.idx = ?",
     )?;
@@ -323,6 +398,7 @@ fn file_states(group: &Group<'_>, id: i64, item: &Item) -> Result<Vec<FileState>
                 last_modified: row.get(5)?,
                 width: file.width,
                 height: file.height,
+                unverified_length: row.get(6)?,
                 missing: row.get(3)?,
             })
         })

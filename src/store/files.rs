@@ -14,12 +14,14 @@ pub struct FileStored {
     pub bytes: u64,
     /// Its media type.
     pub media: Option<String>,
-    /// Lower-case hex of the MD5, where the site named it and it was right.
-    pub md5: Option<String>,
+    /// The hash by which the site named it, in lower-case hex; it was right.
+    pub named: Option<String>,
     /// The reply's ETag.
     pub etag: Option<String>,
     /// The reply's Last-Modified.
     pub modified: Option<String>,
+    /// Whether nothing told how long it is.
+    pub unverified: bool,
     /// Bytes that were downloaded; 0 when the object was held already and nothing was asked.
     pub downloaded: u64,
     /// Whether this put created the file, so that its name must be made durable.
@@ -35,7 +37,10 @@ impl Group<'_> {
         if !self.holds(lease)? {
             return Ok(false);
         }
-        let md5 = file.md5.as_ref().and_then(|md5| hex::decode(md5).ok());
+        let md5 = file
+            .named
+            .as_ref()
+            .and_then(|named| hex::decode(named).ok());
         let bytes = i64::try_from(file.bytes).unwrap_or(i64::MAX);
         // An object without an md5 learns it when a site names one. Nothing is inserted for bytes that nobody brought.
         let new = if file.bytes == 0 {
@@ -62,12 +67,17 @@ impl Group<'_> {
             self.changes.objects += 1;
             self.changes.bytes += bytes;
         }
+        if file.bytes > 0 {
+            // Its bytes came, or were read again where they lay.
+            self.mended(&file.digest, None)?;
+        }
+        self.revive(&file.digest)?;
         let items = self.resolve(lease, file, md5.as_deref())?;
         self.db
             .prepare_cached("DELETE FROM tasks WHERE id = ?")?
             .execute([lease.task])?;
         let references = i64::try_from(items.len()).unwrap_or(i64::MAX);
-        let stored = i64::from(new > 0);
+        let stored = i64::from(new > 0 || file.put);
         self.changes.run(lease.run).add(&RunCounts {
             files_waiting: -1,
             stored,
@@ -81,6 +91,38 @@ impl Group<'_> {
         Ok(true)
     }
 
+    /// Commits that a file which is held has not changed. Returns whether the claim held.
+    ///
+    /// # Errors
+    /// When a row cannot be read or written.
+    pub fn file_unchanged(&mut self, lease: &Lease) -> Result<bool, Error> {
+        if !self.holds(lease)? {
+            return Ok(false);
+        }
+        self.keep_old(lease)?;
+        Ok(true)
+    }
+
+    /// Ends the question whether a held file has changed: it stays as it is.
+    fn keep_old(&mut self, lease: &Lease) -> Result<(), Error> {
+        let own = "UPDATE files SET state = 'held', class = NULL
+                   WHERE (item, role, idx) = (SELECT item, role, idx FROM tasks WHERE id = ?)
+                   RETURNING item";
+        let item = self
+            .db
+            .prepare_cached(own)?
+            .query_row([lease.task], |row| row.get(0))?;
+        self.db
+            .prepare_cached("DELETE FROM tasks WHERE id = ?")?
+            .execute([lease.task])?;
+        self.changes.run(lease.run).add(&RunCounts {
+            files_waiting: -1,
+            known: 1,
+            ..RunCounts::default()
+        });
+        catalog::finish_if_complete(self, lease.run, item)
+    }
+
     /// Points every file that waited for these bytes to the object; returns their items.
     fn resolve(
         &mut self,
@@ -90,12 +132,21 @@ impl Group<'_> {
     ) -> Result<Vec<i64>, Error> {
         let mut items = Vec::new();
         let own =
-            "UPDATE files SET state = 'held', object = ?1, class = NULL, etag = ?2, modified = ?3
+            // Validators that were another one's while the bytes are the same prove nothing: they are not asked by again.
+            "UPDATE files SET state = 'held', object = ?1, class = NULL, unverified = ?5,
+                   etag = CASE WHEN object IS ?1 AND coalesce(etag, modified) IS NOT NULL THEN NULL ELSE ?2 END,
+                   modified = CASE WHEN object IS ?1 AND coalesce(etag, modified) IS NOT NULL THEN NULL ELSE ?3 END
                    WHERE (item, role, idx) = (SELECT item, role, idx FROM tasks WHERE id = ?4)
                    RETURNING item";
         let mut statement = self.db.prepare_cached(own)?;
         let rows = statement.query_map(
-            params![file.digest, file.etag, file.modified, lease.task],
+            params![
+                file.digest,
+                file.etag,
+                file.modified,
+                lease.task,
+                file.unverified
+            ],
             |row| row.get(0),
         )?;
         for row in rows {
@@ -130,13 +181,21 @@ pub(super) fn give_up_file(
     class: Class,
 ) -> Result<Option<String>, Error> {
     let (item, role, index) = file;
-    let sql = "SELECT md5, url FROM files WHERE item = ? AND role = ? AND idx = ?";
+    let sql = "SELECT md5, url, object IS NOT NULL AND NOT EXISTS (SELECT 1 FROM damage d WHERE d.sha256 = object)
+               FROM files WHERE item = ? AND role = ? AND idx = ?";
     let row = group
         .db
         .prepare_cached(sql)?
-        .query_row((item, role, index), |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row((item, role, index), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
         .optional()?;
-    let (md5, url): (Option<Vec<u8>>, Option<String>) = row.unwrap_or_default();
+    let (md5, url, held): (Option<Vec<u8>>, Option<String>, bool) = row.unwrap_or_default();
+    if held {
+        // It was only asked whether it has changed. What is held stays, and the next walk asks again.
+        group.keep_old(lease)?;
+        return Ok(None);
+    }
     let missing = "UPDATE files SET state = CASE WHEN object IS NULL THEN 'missing' ELSE 'held' END, class = ?1
                    WHERE item = ?2 AND role = ?3 AND idx = ?4";
     group
@@ -146,7 +205,8 @@ pub(super) fn give_up_file(
     let mut items = vec![item];
     if let Some(md5) = &md5 {
         let mut same = group.db.prepare_cached(
-            "UPDATE files SET state = 'missing', class = ?1 WHERE md5 = ?2 AND state = 'waiting' AND url IS ?3 RETURNING item",
+            "UPDATE files SET state = CASE WHEN object IS NULL THEN 'missing' ELSE 'held' END, class = ?1
+             WHERE md5 = ?2 AND state = 'waiting' AND url IS ?3 RETURNING item",
         )?;
         for row in same.query_map(params![class.word(), md5, url], |row| row.get(0))? {
             items.push(row?);

@@ -3,38 +3,59 @@
 //! All SQL is in this room. One thread owns the write connection (`writer`); other connections only read. Every
 //! public act is one transaction, durable when it returns: bytes first, then records, then rows.
 
+mod added;
 mod at_work;
 mod catalog;
 mod counts;
+mod damage;
+mod days;
 mod files;
+mod gc;
 mod lost;
+mod members;
 mod pages;
 mod queue;
 mod reads;
+mod rebuild;
 mod requests;
 mod runs;
 mod schema;
+mod segments;
 mod start;
 mod wanted;
 mod writer;
 
+pub use added::{Added, Forgotten};
 pub use at_work::Begun as AtWork;
 pub use counts::RunCounts;
+pub use damage::{Checked, Damaged, Notes};
+pub use days::Day;
 pub use files::FileStored;
+pub use gc::Unreferenced;
+pub use members::Placed;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome};
-pub use queue::{Claim, Claimed, FileTask, Lease, PageTask, Task, Verdict, Why, Work, page_key};
+pub use queue::{
+    Claim, Claimed, FileTask, Lease, Old, PageTask, Task, Verdict, Why, Work, page_key,
+};
 pub use reads::{Doubt, Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
-pub use requests::{Retried, retry};
-pub use runs::{Begun, JobSpec};
+pub use rebuild::{Contents, Rebuilder};
+pub use requests::{Answered, Request, Retried, ask};
+pub use runs::{Begun, JobSpec, Walks};
 pub use writer::{Group, Store};
 
 use crate::disk::Trouble;
+
+/// Makes the database of a state folder, empty.
+#[cfg(test)]
+fn schema_for_tests(state: &std::path::Path) {
+    schema::open_writer(&Store::path_in(state)).expect("a database");
+}
 
 /// What can go wrong with the store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// SQLite refused.
-    #[error("larder.db: could not {what}: {source}{}", if self.is_damage() { "; put it back from a backup" } else { "" })]
+    #[error("larder.db: could not {what}: {source}{}", if self.is_damage() { "; `larder rebuild` makes it anew from the archive" } else { "" })]
     Database {
         /// What was tried.
         what: &'static str,
@@ -55,7 +76,7 @@ pub enum Error {
         known: u32,
     },
     /// A row does not read as what it should be.
-    #[error("database: {0} is damaged; restore larder.db from a backup")]
+    #[error("larder.db: {0} is damaged; `larder rebuild` makes it anew from the archive")]
     Damaged(String),
     /// Nothing can be written for now; nothing of the act was.
     #[error("{message}")]

@@ -2,11 +2,11 @@
 
 use rusqlite::params;
 
-use super::{Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
+use super::{Day, Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
 use crate::{
     archive::Digest,
     class::Class,
-    dialect::{Item, Step},
+    dialect::{Item, Position, Step},
     text::one_line,
 };
 
@@ -25,6 +25,8 @@ pub struct PageCommit {
     pub roles: Vec<String>,
     /// Its items, with the pages that complete each.
     pub items: Vec<(Item, Vec<PageTask>)>,
+    /// Whether the address of a file always means the same bytes.
+    pub immutable: bool,
     /// `host:port` of hosts that files may not come from.
     pub refused: std::collections::BTreeSet<String>,
     /// Entries that no filter could read, as (raw JSON, message).
@@ -33,6 +35,8 @@ pub struct PageCommit {
     pub filtered: u64,
     /// Entries of the whole listing, where the site says.
     pub total: Option<u64>,
+    /// What days are remembered under, where the page is of the walk of one.
+    pub days: Option<Digest>,
     /// What comes next.
     pub step: Step,
 }
@@ -44,7 +48,7 @@ pub enum PageOutcome {
     Stale,
     /// Stored; whether another page follows.
     Stored {
-        /// Another page of the same listing is in the queue.
+        /// Another page of the same listing, or another day of it, is in the queue.
         more: bool,
     },
     /// Its items are stored, but the walk cannot go on.
@@ -67,10 +71,12 @@ impl Group<'_> {
             host,
             roles,
             items,
+            immutable,
             refused,
             bad,
             filtered,
             total,
+            days,
             step,
         } = page;
         if !self.holds(&lease)? {
@@ -78,7 +84,9 @@ impl Group<'_> {
         }
         self.refused = refused;
         let (mut shown, mut new) = (0, 0);
+        let known = self.changes.items;
         for (item, follow) in items {
+            self.rechecks = !immutable;
             let follow: Vec<_> = follow
                 .into_iter()
                 .map(|page| (page, host.clone()))
@@ -89,6 +97,8 @@ impl Group<'_> {
                 roles: &roles,
                 follow: &follow,
                 completes: task.item,
+                day: task.day.map(|day| day.date),
+                listed: task.depth == 0,
             };
             shown += 1;
             new += usize::from(catalog::sight(self, &lease, sight)?);
@@ -102,7 +112,9 @@ impl Group<'_> {
             self.keep_bad(&lease, &task.endpoint, raw, &message)?;
         }
         self.changes.run(lease.run).filtered += i64::try_from(filtered).unwrap_or(i64::MAX);
+        // Of many days that are walked, none has the total of all.
         if task.depth == 0
+            && task.day.is_none()
             && let Some(total) = total
         {
             let total = i64::try_from(total).unwrap_or(i64::MAX);
@@ -110,18 +122,51 @@ impl Group<'_> {
                 .prepare_cached("UPDATE runs SET total = ? WHERE id = ?")?
                 .execute((total, lease.run))?;
         }
+        // The first round tells what the archive did not know, the next ones what this walk had not met.
+        let unmet = if task.at.round == 0 {
+            self.changes.items > known
+        } else {
+            new > 0
+        };
+        let news = task.at.news || unmet;
+        let step = match step {
+            // A day that is over stands still, and one that is not is walked again by the next run anyway.
+            Step::Unless(begin) if news && task.day.is_none() => Step::Next(begin),
+            Step::Unless(_) => Step::End,
+            Step::Next(at) if at.round == task.at.round => Step::Next(Position { news, ..at }),
+            step => step,
+        };
+        let showed = filtered + u64::try_from(shown + bad.len()).unwrap_or(u64::MAX);
+        if task.depth == 0 && task.day.is_none() && step == Step::End {
+            self.keep_total(lease.run, task.at.met.saturating_add(showed))?;
+        }
+        let day = task.day.zip(days).map(|(day, walk)| {
+            // An entry that no filter could read is tried again by the next walk: there must be one.
+            let settled = day.settled && bad.is_empty();
+            (Day { settled, ..day }, walk)
+        });
+        if let Some((day, walk)) = day {
+            let ends = matches!(step, Step::End);
+            self.remember_day(walk, day, ends, bad.is_empty())?;
+        }
         let outcome = match step {
-            Step::End => PageOutcome::Stored { more: false },
+            Step::End | Step::Unless(_) => PageOutcome::Stored {
+                more: day.is_some() && self.walks_on(&lease, &host)?,
+            },
             Step::Stuck(why) => PageOutcome::Failed(Class::Listing, why),
             Step::Next(mut at) => {
-                let repeats =
-                    (shown > 0 && new == 0) || (at.shown.is_some() && at.shown == task.at.shown);
+                let same = showed > 0 && at.shown.is_some() && at.shown == task.at.shown;
+                let repeats = (shown > 0 && new == 0) || same;
                 at.stale = if repeats { task.at.stale + 1 } else { 0 };
                 // New entries at the top push known ones onto later pages: as many stale pages as that are no circle.
-                let same = at.shown.is_some() && at.shown == task.at.shown;
-                let circle =
-                    at.stale >= MOST_STALE && (same || u64::from(at.stale) * 2 > at.number);
-                let next = PageTask { at, ..task.clone() };
+                // And in a later round all is known, which is what it is for.
+                let circle = at.stale >= MOST_STALE
+                    && (same || at.round == 0 && u64::from(at.stale) * 2 > at.number);
+                let next = PageTask {
+                    at,
+                    day: day.map(|(day, _)| day),
+                    ..task.clone()
+                };
                 if circle || !catalog::queue_page(self, &lease, &next, &host, task.item)? {
                     PageOutcome::Failed(
                         Class::Loop,
@@ -155,6 +200,15 @@ impl Group<'_> {
             catalog::finish_if_complete(self, lease.run, item)?;
         }
         Ok(outcome)
+    }
+
+    /// Keeps how many entries a whole walk has met, for the next one to compare with; where the site says, it knows better.
+    fn keep_total(&mut self, run: i64, met: u64) -> Result<(), Error> {
+        let met = i64::try_from(met).unwrap_or(i64::MAX);
+        self.db
+            .prepare_cached("UPDATE runs SET total = coalesce(total, ?1) WHERE id = ?2")?
+            .execute((met, run))?;
+        Ok(())
     }
 
     /// Keeps an entry that no filter could read, with what the site sent.

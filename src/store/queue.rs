@@ -1,9 +1,11 @@
 //! The queue: claim, renew, release, fail. A claim is a lease; a result is taken only with the lease's token.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use std::sync::LazyLock;
+
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Group, catalog, counts::RunCounts};
+use super::{Day, Error, Group, catalog, counts::RunCounts, damage::held, days::LAST_PLACE};
 use crate::{
     archive::Digest,
     class::Class,
@@ -65,6 +67,9 @@ pub struct PageTask {
     /// How many follow-ups led here: 0 for the job's own listing.
     #[serde(default)]
     pub depth: u32,
+    /// The day that this walk is of, where the job walks a range of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<Day>,
     /// The item that this page completes.
     #[serde(skip)]
     pub item: Option<i64>,
@@ -81,12 +86,23 @@ pub struct FileTask {
     pub index: u32,
     /// Where it is.
     pub url: String,
-    /// Lower-case hex, as the site says.
-    pub md5: Option<String>,
-    /// An object with this md5 that came meanwhile: no request is needed.
+    /// The hash by which the site names the bytes, in lower-case hex: its length tells which.
+    pub named: Option<String>,
+    /// An object of this name that came meanwhile: no request is needed.
     pub held: Option<Digest>,
+    /// What is held of it, and whether that has changed is what is asked.
+    pub old: Option<Old>,
     /// The item's normal form while it is a draft, for what the listing promised about the file.
     pub draft: Option<String>,
+}
+
+/// Bytes that are held under an address, and what the site said of them.
+#[derive(Debug, Clone)]
+pub struct Old {
+    /// As it was sent.
+    pub etag: Option<String>,
+    /// As it was sent.
+    pub modified: Option<String>,
 }
 
 /// What to claim.
@@ -157,9 +173,13 @@ const HOSTS: &str = "WITH RECURSIVE next(host) AS (
      WHERE host IS NOT NULL AND EXISTS (
        SELECT 1 FROM tasks t
        WHERE t.host = next.host AND t.kind IN ('page', 'file') AND t.job = ? AND t.state IN ('ready', 'waiting'))";
-/// Lets a job's tasks at a host wait no longer. Uses tasks_open.
-pub(super) const WAKE: &str = "UPDATE tasks SET due = 0
-     WHERE host = ?1 AND kind IN ('page', 'file') AND job = ?2 AND due > 0 AND state IN ('ready', 'waiting')";
+/// Lets a job's tasks at a host wait no longer; days keep their places. Uses tasks_open.
+pub(super) static WAKE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE tasks SET due = 0
+         WHERE host = ?1 AND kind IN ('page', 'file') AND job = ?2 AND due > {LAST_PLACE} AND state IN ('ready', 'waiting')"
+    )
+});
 
 impl Group<'_> {
     /// Claims tasks, oldest first, pages before files in the order that callers ask.
@@ -177,7 +197,10 @@ impl Group<'_> {
             if most == 0 {
                 break;
             }
-            let found = self.claim_of(claim, *job, most, token, &mut tasks)?;
+            let mut found = self.claim_of(claim, *job, most, token, false, &mut tasks)?;
+            if found < most && self.may_begin_day(claim, *job, &tasks[tasks.len() - found..])? {
+                found += self.claim_of(claim, *job, 1, token, true, &mut tasks)?;
+            }
             if found < most {
                 let due = self.next_due(claim, *job)?;
                 next_due = [next_due, due].into_iter().flatten().min();
@@ -196,16 +219,18 @@ impl Group<'_> {
         Ok(Claimed { tasks, next_due })
     }
 
-    /// Finds tasks of one job, oldest first.
+    /// Finds tasks of one job, oldest first, or days that wait to be walked, newest first.
     fn claim_of(
         &self,
         claim: &Claim,
         job: i64,
         most: usize,
         token: i64,
+        days: bool,
         tasks: &mut Vec<Task>,
     ) -> Result<usize, Error> {
-        let which = format!("t.crashes < {SUSPECT}");
+        let between = if days { "BETWEEN" } else { "NOT BETWEEN" };
+        let which = format!("t.crashes < {SUSPECT} AND t.due {between} 1 AND {LAST_PLACE}");
         self.find(claim, job, &which, most, token, tasks)
     }
 
@@ -230,6 +255,7 @@ impl Group<'_> {
             let others = format!(
                 "SELECT EXISTS (SELECT 1 FROM tasks WHERE state = 'leased')
                      OR EXISTS (SELECT 1 FROM tasks WHERE host = ?1 AND kind IN ('page', 'file') AND job = ?2 AND due <= ?3
+                                AND due NOT BETWEEN 1 AND {LAST_PLACE}
                                 AND state IN ('ready', 'waiting') AND crashes < {SUSPECT})"
             );
             let mut others = self.db.prepare_cached(&others)?;
@@ -260,7 +286,8 @@ impl Group<'_> {
             ""
         };
         let sql = format!(
-            "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft
+            "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft,
+                    f.object IS NOT NULL, f.etag, f.modified
              FROM tasks t
              LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
              LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
@@ -293,10 +320,20 @@ impl Group<'_> {
                     url: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
                     held: md5
                         .as_deref()
-                        .map(|md5| held(self.db, md5))
+                        .map(|md5| held(self, md5))
                         .transpose()?
                         .flatten(),
-                    md5: md5.map(hex::encode),
+                    named: md5.map(hex::encode),
+                    old: row
+                        .get::<_, Option<bool>>(11)?
+                        .filter(|held| *held)
+                        .map(|_| {
+                            Ok::<_, rusqlite::Error>(Old {
+                                etag: row.get(12)?,
+                                modified: row.get(13)?,
+                            })
+                        })
+                        .transpose()?,
                     draft: row.get(10)?,
                 })
             };
@@ -368,12 +405,12 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// The object with this md5 (lower-case hex), if one is held.
+    /// The object that a site names by this hash (lower-case hex), if one is held.
     ///
     /// # Errors
     /// When SQLite refuses.
-    pub fn held(&self, md5: &str) -> Result<Option<Digest>, Error> {
-        hex::decode(md5).map_or(Ok(None), |md5| held(self.db, &md5))
+    pub fn held(&self, named: &str) -> Result<Option<Digest>, Error> {
+        hex::decode(named).map_or(Ok(None), |named| held(self, &named))
     }
 
     /// Whether pages that complete items are in the queue of a job, or any of its pages is claimed.
@@ -500,13 +537,6 @@ impl Group<'_> {
     }
 }
 
-/// The object with this md5, if one is held.
-pub(super) fn held(db: &Connection, md5: &[u8]) -> Result<Option<Digest>, Error> {
-    // Uses objects_md5.
-    let mut select = db.prepare_cached("SELECT sha256 FROM objects WHERE md5 = ? LIMIT 1")?;
-    Ok(select.query_row([md5], |row| row.get(0)).optional()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
@@ -520,7 +550,7 @@ mod tests {
         let db = schema::open_writer(&folder.path().join("larder.db")).expect("a database");
         for (sql, index) in [
             (HOSTS, "tasks_open"),
-            (WAKE, "tasks_open"),
+            (&**WAKE, "tasks_open"),
             (reads::FAILURES, "tasks_retried"),
             (reads::FAILURES, "tasks_failed"),
         ] {

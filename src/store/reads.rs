@@ -1,16 +1,24 @@
 //! What `status`, `failures` and `show` read, on a connection of their own that disturbs no writer.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
+use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Error, RunCounts, Store, schema};
+use super::{
+    Error, RunCounts, Store,
+    days::{self, LAST_PLACE},
+    schema,
+};
 use crate::{archive::Digest, class::Class, clock::Millis};
 
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
-    db: Connection,
+    pub(super) db: Connection,
 }
 
 /// The whole archive in numbers.
@@ -24,6 +32,8 @@ pub struct Totals {
     pub items: i64,
     /// Lines of the record log.
     pub records: i64,
+    /// Objects known to be damaged.
+    pub damaged: i64,
 }
 
 /// One job as the database knows it.
@@ -35,6 +45,8 @@ pub struct JobRow {
     pub site: String,
     /// Its listing.
     pub listing: String,
+    /// Its parameters as canonical JSON.
+    pub params: String,
     /// Why it waits for a person.
     pub paused: Option<String>,
     /// What the site said then.
@@ -159,6 +171,16 @@ impl Reader {
         Ok(schema::open_reader(&path)?.map(|db| Self { db }))
     }
 
+    /// Whether the database has this table: one that only an older larder wrote does not until the next run.
+    pub(super) fn keeps(&self, table: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?";
+        Ok(self.db.prepare_cached(sql)?.exists([table])?)
+    }
+
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
+    }
+
     /// The archive in numbers.
     ///
     /// # Errors
@@ -170,11 +192,16 @@ impl Reader {
                 bytes: row.get(1)?,
                 items: row.get(2)?,
                 records: row.get(3)?,
+                damaged: row.get(4)?,
             })
         };
-        Ok(self
-            .db
-            .query_row("SELECT objects, bytes, items, records FROM totals", [], row)?)
+        let damaged = if self.keeps("damage")? {
+            "(SELECT count(*) FROM damage)"
+        } else {
+            "0"
+        };
+        let sql = format!("SELECT objects, bytes, items, records, {damaged} FROM totals");
+        Ok(self.db.query_row(&sql, [], row)?)
     }
 
     /// Every job, by name.
@@ -182,9 +209,9 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn jobs(&self) -> Result<Vec<JobRow>, Error> {
-        let mut select = self
-            .db
-            .prepare("SELECT id, name, site, listing, paused, message FROM jobs ORDER BY name")?;
+        let mut select = self.db.prepare(
+            "SELECT id, name, site, listing, paused, message, params FROM jobs ORDER BY name",
+        )?;
         let rows = select.query_map([], |row| {
             let job = JobRow {
                 name: row.get(1)?,
@@ -192,6 +219,7 @@ impl Reader {
                 listing: row.get(3)?,
                 paused: row.get(4)?,
                 message: row.get(5)?,
+                params: row.get(6)?,
                 last: None,
                 due: None,
                 failures: 0,
@@ -241,12 +269,12 @@ impl Reader {
             .db
             .query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         // Whether anything is ready, and else when the first waiting task is due. One look per host, with tasks_open.
-        let sql = "SELECT min(due) FROM tasks WHERE job = ? AND state IN ('ready', 'waiting') AND due > 0
-                   AND NOT EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND state IN ('ready', 'leased') AND due = 0)";
+        let sql = "SELECT min(due) FROM tasks WHERE job = ?1 AND state IN ('ready', 'waiting') AND due > ?2
+                   AND NOT EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND state IN ('ready', 'leased') AND due <= ?2)";
         if job.last.as_ref().is_some_and(|last| {
             last.ended.is_none() && last.counts.pages_waiting + last.counts.files_waiting < 1000
         }) {
-            job.due = self.db.query_row(sql, [id], |row| row.get(0))?;
+            job.due = self.db.query_row(sql, (id, LAST_PLACE), |row| row.get(0))?;
         }
         Ok(job)
     }
@@ -330,6 +358,19 @@ impl Reader {
         Ok(self.db.query_row(sql, (site, kind, id), row).optional()?)
     }
 
+    /// The days that are remembered as whole under `walk`.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn days(&self, walk: Digest) -> Result<BTreeSet<Date>, Error> {
+        // An archive that only older larders have written knows no days.
+        let known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'days'";
+        if !self.db.prepare(known)?.exists([])? {
+            return Ok(BTreeSet::new());
+        }
+        days::remembered(&self.db, walk)
+    }
+
     /// Every object with its size.
     ///
     /// # Errors
@@ -347,11 +388,16 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn log_bytes(&self) -> Result<u64, Error> {
-        let sql = "SELECT value FROM meta WHERE key = 'log_bytes'";
-        let text: Option<String> = self.db.query_row(sql, [], |row| row.get(0)).optional()?;
+        self.log_number("log_bytes")
+    }
+
+    /// A number of `meta` about the record log.
+    pub(super) fn log_number(&self, key: &str) -> Result<u64, Error> {
+        let sql = "SELECT value FROM meta WHERE key = ?";
+        let text: Option<String> = self.db.query_row(sql, [key], |row| row.get(0)).optional()?;
         text.map_or(Ok(0), |text| {
             text.parse()
-                .map_err(|_| Error::Damaged("meta.log_bytes".to_owned()))
+                .map_err(|_| Error::Damaged(format!("meta.{key}")))
         })
     }
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-use super::{Error, Group, RunCounts, Store, wanted};
-use crate::class::Class;
+use super::{Added, Error, Group, RunCounts, Store, wanted};
+use crate::{class::Class, clock::Millis};
 
 /// What a retry did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,53 +16,170 @@ pub struct Retried {
     pub need_walk: usize,
 }
 
-/// Leaves a request to retry in the database of `state`, for the larder that holds the lock.
+/// What one process asks of the larder that holds the lock, or does itself when none does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Put failed tasks back, of this job and class, or of all.
+    Retry {
+        /// The job's name.
+        job: Option<String>,
+        /// The class.
+        class: Option<Class>,
+    },
+    /// Keep a job.
+    Add(Added),
+    /// Drop the job of this name.
+    Forget(String),
+}
+
+/// What was done of what was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// What was put back.
+    pub retried: Retried,
+    /// Names of jobs that are kept now.
+    pub added: Vec<String>,
+    /// Rows of jobs that are dropped.
+    pub forgotten: Vec<i64>,
+    /// Tasks that went with them.
+    pub dropped: usize,
+    /// Whether a part is left to do: ask again.
+    pub more: bool,
+}
+
+/// Leaves requests in the database of `state`, all of them or none, for the larder that holds the lock.
 ///
 /// # Errors
 /// When the database cannot be written.
-pub fn retry(state: &Path, job: Option<&str>, class: Option<Class>, at: i64) -> Result<(), Error> {
+pub fn ask(state: &Path, requests: &[Request], at: Millis) -> Result<(), Error> {
     let what = Error::database("leave a request");
-    let db = Connection::open(Store::path_in(state)).map_err(&what)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(Store::path_in(state), flags).map_err(&what)?;
     db.busy_timeout(std::time::Duration::from_secs(5))
         .map_err(&what)?;
-    let row = params![job, class.map(Class::word), at];
-    db.execute(
-        "INSERT INTO requests (verb, job, class, at) VALUES ('retry', ?, ?, ?)",
-        row,
-    )
-    .map_err(&what)?;
-    Ok(())
+    let leave = |db: &mut Connection| {
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for request in requests {
+            request.leave(&tx, at)?;
+        }
+        tx.commit()
+    };
+    leave(&mut db).map_err(&what)
 }
 
-impl Group<'_> {
-    /// Does what other processes have asked for. Returns how many requests there were.
+impl Request {
+    fn leave(&self, db: &Connection, at: Millis) -> rusqlite::Result<()> {
+        match self {
+            Self::Retry { job, class } => db.execute(
+                "INSERT INTO requests (verb, job, class, at) VALUES ('retry', ?, ?, ?)",
+                params![job, class.map(Class::word), at],
+            ),
+            Self::Add(added) => db.execute(
+                "INSERT INTO requests (verb, job, payload, at) VALUES ('add', ?, ?, ?)",
+                params![
+                    added.name,
+                    serde_json::to_string(added).expect("texts are JSON"),
+                    at
+                ],
+            ),
+            Self::Forget(name) => db.execute(
+                "INSERT INTO requests (verb, job, at) VALUES ('forget', ?, ?)",
+                params![name, at],
+            ),
+        }?;
+        Ok(())
+    }
+
+    /// A row as it was left; `None` for what a newer larder asks.
+    fn read(
+        verb: &str,
+        job: Option<String>,
+        class: Option<&str>,
+        payload: Option<&str>,
+    ) -> Option<Self> {
+        match (verb, job) {
+            ("retry", job) => Some(Self::Retry {
+                job,
+                class: class.and_then(|class| class.parse().ok()),
+            }),
+            ("add", _) => serde_json::from_str(payload?).ok().map(Self::Add),
+            ("forget", Some(job)) => Some(Self::Forget(job)),
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// Does what other processes have asked for, in order. When `more` is left, the rest is for the next call.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn take_requests(&mut self) -> Result<usize, Error> {
+    pub async fn take_requests(&self) -> Result<Answered, Error> {
+        /// For any group: a closure in its place would look redundant, the method alone is tied to one lifetime.
+        fn take(group: &mut Group<'_>) -> Result<Answered, Error> {
+            group.take_requests()
+        }
+        self.write("do what was asked", take).await
+    }
+}
+
+impl Group<'_> {
+    fn take_requests(&mut self) -> Result<Answered, Error> {
         let mut select = self
             .db
-            .prepare_cached("SELECT id, verb, job, class FROM requests ORDER BY id")?;
+            .prepare_cached("SELECT id, verb, job, class, payload FROM requests ORDER BY id")?;
         let rows = select.query_map([], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            let (class, payload): (Option<String>, Option<String>) = (row.get(3)?, row.get(4)?);
+            let verb: String = row.get(1)?;
+            let request = Request::read(&verb, row.get(2)?, class.as_deref(), payload.as_deref());
+            Ok((row.get(0)?, request))
         })?;
-        let rows: Vec<(i64, String, Option<String>, Option<String>)> =
-            rows.collect::<Result<_, _>>()?;
-        for (id, verb, job, class) in &rows {
-            if verb == "retry" {
-                let retried = self.retry(job.as_deref(), class.as_deref())?;
-                tracing::info!(
-                    tasks = retried.ready,
-                    job = job.as_deref(),
-                    class = class.as_deref(),
-                    "Put failed tasks back, as asked"
-                );
+        let rows: Vec<(i64, Option<Request>)> = rows.collect::<Result<_, _>>()?;
+        let mut answered = Answered::default();
+        for (id, request) in &rows {
+            if let Some(request) = request {
+                self.answer(request, &mut answered)?;
+            }
+            if answered.more {
+                break;
             }
             self.db
                 .prepare_cached("DELETE FROM requests WHERE id = ?")?
                 .execute([id])?;
         }
-        Ok(rows.len())
+        Ok(answered)
+    }
+
+    /// Does what is asked, or a part of it: then `more` is set, and the same is to be asked again.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn answer(&mut self, request: &Request, answered: &mut Answered) -> Result<(), Error> {
+        match request {
+            Request::Retry { job, class } => {
+                let class = class.map(Class::word);
+                let retried = self.retry(job.as_deref(), class)?;
+                answered.retried.ready += retried.ready;
+                answered.retried.need_walk += retried.need_walk;
+                tracing::debug!(
+                    tasks = retried.ready,
+                    job = job.as_deref(),
+                    class,
+                    "Put failed tasks back"
+                );
+            }
+            Request::Add(added) => {
+                self.keep_added(added)?;
+                answered.added.push(added.name.clone());
+            }
+            Request::Forget(name) => {
+                let forgotten = self.forget(name)?;
+                answered.more = forgotten.more;
+                answered.dropped += forgotten.tasks;
+                answered.forgotten.extend(forgotten.job);
+            }
+        }
+        Ok(())
     }
 
     /// Puts failed tasks back into the queue, with no tries counted.

@@ -3,8 +3,8 @@
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease, PageTask, RunCounts, Store, catalog, queue};
-use crate::{class::Class, clock::rfc3339};
+use super::{Error, Group, Lease, PageTask, RunCounts, Store, catalog, members, queue};
+use crate::{archive::Digest, class::Class, clock::rfc3339};
 
 /// A job as the store needs to know it.
 #[derive(Debug, Clone)]
@@ -19,12 +19,27 @@ pub struct JobSpec {
     pub params: String,
     /// Digest of what decides what a walk finds.
     pub walk: String,
-    /// The first page of a walk.
-    pub first: PageTask,
+    /// What a run of it walks.
+    pub walks: Walks,
+    /// Whether a walk that comes to its end has shown all that the listing holds.
+    pub whole: bool,
     /// `host:port` of the site's pages.
     pub host: String,
     /// The names of all jobs of the configuration, to tell a renamed job from a new one.
     pub names: Vec<String>,
+}
+
+/// What a run walks: one listing, or that of each day of a range.
+#[derive(Debug, Clone)]
+pub struct Walks {
+    /// The first page of each walk, the newest day first.
+    pub firsts: Vec<PageTask>,
+    /// What whole days are remembered under; `None` for a job without a range of days.
+    pub days: Option<Digest>,
+    /// Whether the parameters depend on the day of the run: one that is taken up later may lack walks.
+    pub dated: bool,
+    /// Whether days are walked although they are remembered.
+    pub full: bool,
 }
 
 /// A run that may go on.
@@ -36,6 +51,10 @@ pub struct Begun {
     pub run: i64,
     /// Hosts that have tasks of this job.
     pub hosts: Vec<String>,
+    /// Days that are not walked because they are remembered.
+    pub days_known: usize,
+    /// Entries that the last walk met, if it was the same one and came to its end.
+    pub earlier: Option<u64>,
 }
 
 /// Runs that may stop at the same page of a listing before the next one walks from the top again: what is new there
@@ -46,6 +65,7 @@ struct Last {
     id: i64,
     ended: bool,
     walk: String,
+    full: bool,
 }
 
 impl Store {
@@ -67,13 +87,24 @@ impl Group<'_> {
         let job = self.job(spec)?;
         let last = self
             .db
-            .prepare_cached("SELECT id, ended IS NOT NULL, walk FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1")?
-            .query_row([job], |row| Ok(Last { id: row.get(0)?, ended: row.get(1)?, walk: row.get(2)? }))
+            .prepare_cached("SELECT id, ended IS NOT NULL, walk, full FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1")?
+            .query_row([job], |row| Ok(Last { id: row.get(0)?, ended: row.get(1)?, walk: row.get(2)?, full: row.get(3)? }))
             .optional()?;
-        let run = match last {
-            Some(last) if last.walk == spec.walk && self.take_up(job, &last)? => last.id,
-            last => self.fresh(job, spec, last.as_ref())?,
+        // A full run of a range goes on only with what another full one has left.
+        let same = |last: &Last| {
+            last.walk == spec.walk && (last.full || !spec.walks.full || spec.walks.days.is_none())
         };
+        let (run, taken_up) = match last {
+            Some(last) if same(&last) && self.take_up(job, &last, &spec.walks)? => (last.id, true),
+            last => (self.fresh(job, spec, last.as_ref())?, false),
+        };
+        let lease = Lease {
+            task: 0,
+            job,
+            run,
+            token: 0,
+        };
+        let days_known = self.queue_walks(&lease, &spec.walks, &spec.host, taken_up)?;
         // The counters are read as they will be committed: changes of this act are applied first.
         std::mem::take(&mut self.changes).apply(self.db)?;
         let sql = format!("SELECT {} FROM runs WHERE id = ?", RunCounts::COLUMNS);
@@ -81,8 +112,28 @@ impl Group<'_> {
             .db
             .query_row(&sql, [run], |row| RunCounts::read(row, 0))?;
         let hosts = self.hosts_of(&[job])?;
-        let hosts = hosts.into_iter().map(|(_, host)| host).collect();
-        Ok((Begun { job, run, hosts }, counts))
+        let begun = Begun {
+            job,
+            run,
+            hosts: hosts.into_iter().map(|(_, host)| host).collect(),
+            days_known,
+            earlier: self.earlier(job, run, &spec.walk)?,
+        };
+        Ok((begun, counts))
+    }
+
+    /// Entries that the walk before `run` met. Of one that did not come to its end nothing is known, so that a listing that
+    /// has really shrunk is believed in the end.
+    fn earlier(&self, job: i64, run: i64, walk: &str) -> Result<Option<u64>, Error> {
+        // Uses runs_of_job.
+        let sql = "SELECT CASE WHEN result = 'done' AND walk = ?3 THEN total END
+                   FROM runs WHERE job = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1";
+        let total: Option<Option<i64>> = self
+            .db
+            .prepare_cached(sql)?
+            .query_row((job, run, walk), |row| row.get(0))
+            .optional()?;
+        Ok(total.flatten().and_then(|total| total.try_into().ok()))
     }
 
     /// The job's row: the one of its name, or that of a vanished job that walks the same.
@@ -133,15 +184,23 @@ impl Group<'_> {
 
     /// Takes up the last run, if it left anything to do: an interrupted one, or one whose walk stopped at a page that
     /// may work now.
-    fn take_up(&mut self, job: i64, last: &Last) -> Result<bool, Error> {
+    fn take_up(&mut self, job: i64, last: &Last, walks: &Walks) -> Result<bool, Error> {
         if !last.ended {
             let hosts = self.hosts_of(&[job])?;
             // A wait of yesterday is over: nobody wants to wait for it again.
-            let mut wake = self.db.prepare_cached(queue::WAKE)?;
+            let mut wake = self.db.prepare_cached(&queue::WAKE)?;
             for (_, host) in &hosts {
                 wake.execute((host, job))?;
             }
+            drop(wake);
             if !hosts.is_empty() {
+                if walks.days.is_some() {
+                    // One day that failed is no reason to wait for the end of all the others.
+                    let sql = "UPDATE tasks SET state = 'ready', due = 0, tries = 0
+                               WHERE job = ? AND run = ? AND kind = 'page' AND item IS NULL AND state = 'failed'";
+                    let pages = self.db.prepare_cached(sql)?.execute((job, last.id))?;
+                    self.reopen(last.id, pages);
+                }
                 return Ok(true);
             }
             // Nothing is left of it: it ended unseen.
@@ -151,6 +210,10 @@ impl Group<'_> {
                 .prepare_cached(sql)?
                 .query_row([last.id], |row| row.get(0))?;
             self.finish_run(job, last.id, if failed > 0 { "failed" } else { "done" })?;
+        }
+        if walks.days.is_some() {
+            // A new run walks what is not remembered: the days that failed, and those that are new.
+            return Ok(false);
         }
         let heals: Vec<_> = Class::ALL
             .iter()
@@ -170,17 +233,22 @@ impl Group<'_> {
         self.db
             .prepare_cached("UPDATE runs SET ended = NULL, result = NULL WHERE id = ?")?
             .execute([last.id])?;
+        self.reopen(last.id, pages);
+        Ok(true)
+    }
+
+    /// Counts pages of a run that it had given up as waiting again.
+    fn reopen(&mut self, run: i64, pages: usize) {
         let pages = i64::try_from(pages).unwrap_or(i64::MAX);
         let change = RunCounts {
             pages_waiting: pages,
             pages_failed: -pages,
             ..RunCounts::default()
         };
-        self.changes.run(last.id).add(&change);
-        Ok(true)
+        self.changes.run(run).add(&change);
     }
 
-    /// A new run from the first page. What an abandoned one left of its walk is forgotten; its files are still fetched.
+    /// A new run, still without a page. What an abandoned one left of its walk is forgotten; its files are still fetched.
     fn fresh(&mut self, job: i64, spec: &JobSpec, last: Option<&Last>) -> Result<i64, Error> {
         let open = "SELECT 1 FROM runs WHERE id = ? AND ended IS NULL";
         let mut open = self.db.prepare_cached(open)?;
@@ -198,21 +266,26 @@ impl Group<'_> {
             }
             self.finish_run(job, last.id, "stopped")?;
         }
-        let sql = "INSERT INTO runs (job, walk, started) VALUES (?, ?, ?) RETURNING id";
+        let sql = "INSERT INTO runs (job, walk, started, full, whole) VALUES (?, ?, ?, ?, ?) RETURNING id";
+        let full = spec.walks.full;
         let run = self
             .db
             .prepare_cached(sql)?
-            .query_row((job, &spec.walk, self.now), |row| row.get(0))?;
+            .query_row((job, &spec.walk, self.now, full, spec.whole), |row| {
+                row.get(0)
+            })?;
         let sql = "UPDATE tasks SET run = ?2 WHERE job = ?1 AND kind = 'file' AND state IN ('ready', 'waiting')";
         let files = self.db.prepare_cached(sql)?.execute((job, run))?;
         self.changes.run(run).files_waiting += i64::try_from(files).unwrap_or(i64::MAX);
-        let lease = Lease {
-            task: 0,
-            job,
-            run,
-            token: 0,
-        };
-        catalog::queue_page(self, &lease, &spec.first, &spec.host, None)?;
+        if spec.walks.days.is_some() {
+            let lease = Lease {
+                task: 0,
+                job,
+                run,
+                token: 0,
+            };
+            self.ask_again(&lease)?;
+        }
         Ok(run)
     }
 
@@ -251,6 +324,7 @@ impl Group<'_> {
                     "DELETE FROM tasks WHERE job = ? AND run <> ? AND (kind = 'entry' OR (kind = 'page' AND item IS NULL AND state = 'failed'))",
                 )?
                 .execute((job, run))?;
+            members::leave(self, job, run)?;
         }
         let sql = "UPDATE runs SET ended = ?2, result = ?3 WHERE id = ?1";
         self.db

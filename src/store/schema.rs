@@ -7,9 +7,14 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::Error;
 use crate::disk;
 
-const FILES: [&str; 2] = [
+const FILES: [&str; 7] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
+    include_str!("schema/0004.sql"),
+    include_str!("schema/0005.sql"),
+    include_str!("schema/0006.sql"),
+    include_str!("schema/0007.sql"),
 ];
 /// `LARD`, so that `file` and people know whose database it is.
 const APPLICATION_ID: i64 = 0x4c41_5244;
@@ -19,6 +24,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// Opens the writer's connection and brings the schema up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     debug_assert!(rusqlite::version_number() >= OLDEST_SQLITE);
+    crate::archive::keep_private(path)?;
     let mut db = Connection::open(path).map_err(Error::database("open it"))?;
     pragmas(&db).map_err(Error::database("set it up"))?;
     migrate(&mut db, path)?;
@@ -82,6 +88,8 @@ fn keep_copy(db: &Connection, path: &Path, found: u32) -> Result<(), Error> {
     if temp.exists() {
         disk::remove(&temp).map_err(named("remove"))?;
     }
+    // SQLite takes an empty file, with the mode that it has.
+    crate::archive::keep_private(&temp)?;
     let target = temp.to_string_lossy();
     db.execute("VACUUM INTO ?", [&*target])
         .map_err(Error::database("copy it before its schema is changed"))?;
@@ -93,6 +101,12 @@ fn keep_copy(db: &Connection, path: &Path, found: u32) -> Result<(), Error> {
     disk::sync_dir(folder).map_err(named("sync"))?;
     tracing::info!("Kept a copy of the database as it was: {}", copy.display());
     Ok(())
+}
+
+/// Whether a database has the schema of this larder, so that its rows may be written.
+pub(super) fn is_current(db: &Connection) -> rusqlite::Result<bool> {
+    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(found as usize == FILES.len())
 }
 
 /// Opens a connection that only reads, beside a writer or without one; `None` for a database that was only begun.
@@ -114,4 +128,31 @@ pub(super) fn open_reader(path: &Path) -> Result<Option<Connection>, Error> {
         });
     }
     Ok((found > 0).then_some(db))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_an_older_larder_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("larder.db");
+        let old = Connection::open(&path).expect("made");
+        old.execute_batch(FILES[0]).expect("the first schema");
+        old.execute_batch(
+            "PRAGMA user_version = 1;
+             INSERT INTO jobs (id, name, site, listing, params, walk) VALUES (1, 'a', 'b', 'c', '{}', 'w');
+             INSERT INTO runs (job, walk, started) VALUES (1, 'w', 0);
+             INSERT INTO items (site, kind, ident, run) VALUES ('b', 'post', '1', 1)",
+        )
+        .expect("rows of that time");
+        drop(old);
+        let db = open_writer(&path).expect("opens");
+        let row = "SELECT r.full, i.day, (SELECT count(*) FROM days) FROM runs r, items i";
+        let row: (bool, Option<String>, i64) = db
+            .query_row(row, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .expect("what came later is there");
+        assert_eq!(row, (false, None, 0));
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use rusqlite::{OptionalExtension, params};
 use url::Url;
 
-use super::{Error, Group, Lease, queue::held};
+use super::{Error, Group, Lease, damage::held};
 use crate::{
     class::Class,
     dialect::{FileRef, Item},
@@ -18,6 +18,18 @@ use crate::{
 /// Runs that give a file up for a lasting reason before walks leave it alone.
 const LASTING_ROUNDS: i64 = 2;
 
+/// What is known of a file.
+struct Known {
+    state: String,
+    url: Option<String>,
+    /// The hash that names it.
+    named: Option<Vec<u8>>,
+    /// A validator of it is known.
+    validated: bool,
+    /// Its object is not on the disk as it should be.
+    damaged: bool,
+}
+
 /// Makes sure that a file is held or in the queue. Returns whether the item must wait for it.
 pub(super) fn want(
     group: &mut Group<'_>,
@@ -26,30 +38,54 @@ pub(super) fn want(
     item: &Item,
     file: &FileRef,
 ) -> Result<bool, Error> {
-    let md5 = file.md5.as_ref().and_then(|md5| hex::decode(md5).ok());
-    let row: Option<(String, Option<String>, Option<Vec<u8>>)> = group
+    // Most sites name their files by MD5; the column of that name has whichever hash it is.
+    let md5 = file.named();
+    let row: Option<Known> = group
         .db
         .prepare_cached(
-            "SELECT state, url, md5 FROM files WHERE item = ? AND role = ? AND idx = ?",
+            "SELECT state, url, md5, coalesce(etag, modified) IS NOT NULL, EXISTS (SELECT 1 FROM damage d WHERE d.sha256 = object)
+             FROM files WHERE item = ? AND role = ? AND idx = ?",
         )?
         .query_row((id, &file.role, file.index), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok(Known {
+                state: row.get(0)?,
+                url: row.get(1)?,
+                named: row.get(2)?,
+                validated: row.get(3)?,
+                damaged: row.get(4)?,
+            })
         })
         .optional()?;
-    if let Some((state, url, known)) = &row {
-        // The md5 names the bytes; without one, the address has to.
+    if let Some(known) = &row {
+        // The hash names the bytes; without one, the address has to.
         let same = if md5.is_some() {
-            *known == md5
+            known.named == md5
         } else {
-            *url == file.url
+            known.url == file.url
         };
-        match (state.as_str(), same) {
+        match (known.state.as_str(), same) {
+            ("held", true) if known.damaged && refusal(group, item, file).is_none() => {
+                return want_back(group, lease, id, file, md5.as_deref());
+            }
+            ("held", true)
+                if group.rechecks
+                    && known.validated
+                    && md5.is_none()
+                    && item.gone.is_none()
+                    && refusal(group, item, file).is_none() =>
+            {
+                let sql =
+                    "UPDATE files SET state = 'waiting' WHERE item = ? AND role = ? AND idx = ?";
+                let mut wait = group.db.prepare_cached(sql)?;
+                wait.execute((id, &file.role, file.index))?;
+                return adopt(group, lease, id, file, None);
+            }
             ("held", true) => {
                 group.changes.run(lease.run).known += 1;
                 return Ok(false);
             }
             ("waiting", true) => {
-                if *url != file.url && file.url.is_some() {
+                if known.url != file.url && file.url.is_some() {
                     move_file(group, lease, id, file, md5.as_deref())?;
                 }
                 // An earlier run may have left it; then this run takes it over.
@@ -60,9 +96,12 @@ pub(super) fn want(
     }
     let held = md5
         .as_deref()
-        .map(|md5| held(group.db, md5))
+        .map(|md5| held(group, md5))
         .transpose()?
         .flatten();
+    if let Some(held) = &held {
+        group.revive(held)?;
+    }
     let gone = item.gone.is_some();
     let refusal = refusal(group, item, file);
     let state = match &refusal {
@@ -98,18 +137,31 @@ pub(super) fn want(
     }
 }
 
-/// The key of a file task: bytes that a site names by md5 are fetched once, whoever wants them.
+/// Queues a file whose object is damaged. What is known of it stays, but for its validators: nothing is asked on the
+/// condition of bytes that are not there. Should they not come back, its item has not changed.
+fn want_back(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    id: i64,
+    file: &FileRef,
+    md5: Option<&[u8]>,
+) -> Result<bool, Error> {
+    group
+        .db
+        .prepare_cached(
+            "UPDATE files SET state = 'waiting', url = ?4, etag = NULL, modified = NULL WHERE item = ?1 AND role = ?2 AND idx = ?3",
+        )?
+        .execute(params![id, file.role, file.index, file.url])?;
+    adopt(group, lease, id, file, md5)
+}
+
+/// The key of a file task: bytes that a site names by a hash are fetched once, whoever wants them.
 pub(super) fn file_key(id: i64, role: &str, index: u32, md5: Option<&[u8]>) -> String {
     md5.map_or_else(|| format!("{id}/{role}/{index}"), hex::encode)
 }
 
 /// Queues a file, or takes over the task that an earlier run left; made once, for it is asked for each file.
 static ADOPT: LazyLock<String> = LazyLock::new(|| {
-    let lasting: Vec<_> = Class::ALL
-        .iter()
-        .filter(|class| !class.heals())
-        .map(|class| format!("'{class}'"))
-        .collect();
     format!(
         "INSERT INTO tasks (job, run, kind, key, host, state, item, role, idx, url)
          VALUES (?1, ?2, 'file', ?3, ?4, 'ready', ?5, ?6, ?7, ?8)
@@ -117,11 +169,24 @@ static ADOPT: LazyLock<String> = LazyLock::new(|| {
          SET state = CASE WHEN tasks.state = 'failed' THEN 'ready' ELSE tasks.state END, run = excluded.run, due = 0,
              tries = 0, item = excluded.item, role = excluded.role, idx = excluded.idx, url = excluded.url, host = excluded.host
          WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'ready', 'waiting')
-           AND NOT (tasks.state = 'failed' AND tasks.rounds >= {LASTING_ROUNDS} AND tasks.class IN ({}) AND tasks.url IS excluded.url)
+           AND NOT (tasks.state = 'failed' AND NOT {} AND tasks.url IS excluded.url)
            AND NOT (tasks.state = 'failed' AND tasks.class = 'poison')",
-        lasting.join(", ")
+        asked_again()
     )
 });
+
+/// SQL: whether a failed task is asked again by a later run, although nothing is new about it.
+pub(super) fn asked_again() -> String {
+    let lasting: Vec<_> = Class::ALL
+        .iter()
+        .filter(|class| !class.heals())
+        .map(|class| format!("'{class}'"))
+        .collect();
+    format!(
+        "NOT (tasks.rounds >= {LASTING_ROUNDS} AND tasks.class IN ({}) OR tasks.class = 'poison')",
+        lasting.join(", ")
+    )
+}
 
 /// Queues a file that waits. Returns whether it is in the queue; a lasting failure is not asked for ever.
 fn adopt(
@@ -154,7 +219,7 @@ fn adopt(
     if state != "failed" {
         return Ok(true);
     }
-    let sql = "UPDATE files SET state = 'missing', class = (SELECT class FROM tasks WHERE job = ?1 AND kind = 'file' AND key = ?2)
+    let sql = "UPDATE files SET state = CASE WHEN object IS NULL THEN 'missing' ELSE 'held' END, class = (SELECT class FROM tasks WHERE job = ?1 AND kind = 'file' AND key = ?2)
                WHERE item = ?3 AND role = ?4 AND idx = ?5";
     group
         .db

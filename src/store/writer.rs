@@ -25,11 +25,11 @@ use super::{
     Error, Lease,
     at_work::{self, AtWork},
     counts::{Changes, RunCounts},
-    schema,
+    schema, segments,
     start::{self, Left},
 };
 use crate::{
-    archive::{Archive, RecordLog},
+    archive::{Archive, Objects, RecordLog},
     clock::{Clock, Millis},
     disk::{self, Ballast, Op, Trouble},
 };
@@ -49,11 +49,14 @@ const QUEUE: usize = 1024;
 pub struct Group<'a> {
     pub(super) db: &'a Connection,
     pub(super) log: &'a mut RecordLog,
+    pub(super) objects: &'a Objects,
     /// Folders of objects whose names this group makes durable.
     pub(super) shards: &'a mut BTreeSet<u16>,
     pub(super) changes: Changes,
     /// Hosts that the page being stored may not take files from.
     pub(super) refused: BTreeSet<String>,
+    /// Whether files that are held and that nothing but their address names are asked about again.
+    pub(super) rechecks: bool,
     /// Now.
     pub(super) now: Millis,
 }
@@ -143,7 +146,14 @@ impl Store {
         db.busy_timeout(BUSY).map_err(&what)?;
         let left = Left::read(&db).map_err(&what)?;
         left.check(&db, &path)?;
-        let log = RecordLog::open(&archive, state, number("log_bytes")?, number("log_seq")?)?;
+        let (bytes, seq) = (number("log_bytes")?, number("log_seq")?);
+        let mut sealed = segments::all(&db)?;
+        if let Some(segment) = archive.left_over(&sealed, bytes)? {
+            segments::add(&db, &segment)?;
+            sealed.push(segment);
+        }
+        archive.has_segments(&sealed)?;
+        let log = RecordLog::open(&archive, state, sealed.last(), bytes, seq)?;
         let ballast = Ballast::take(state);
         let opened = AtWork::open(state);
         let (at_work, was_at) =
@@ -403,9 +413,11 @@ impl Writer {
             let mut group = Group {
                 db: &self.db,
                 log: &mut self.log,
+                objects: &self.archive.objects,
                 shards: &mut shards,
                 changes: Changes::default(),
                 refused: BTreeSet::new(),
+                rechecks: false,
                 now: self.clock.now(),
             };
             let done = act(Ok(&mut group));
@@ -434,6 +446,13 @@ impl Writer {
             reply(committed.clone());
         }
         self.shared.changed.notify_waiters();
+        if self.failed.is_none()
+            && self.log.is_full()
+            && let Err(error) = self.seal()
+        {
+            tracing::error!(%error, "Could not go on after sealing the record log; nothing more is written until larder is started again");
+            self.failed = Some(error);
+        }
     }
 
     /// Begins the group's transaction, however long another program is at its own.
@@ -457,6 +476,25 @@ impl Writer {
                 return begun.map_err(Error::database("begin a transaction"));
             }
         }
+    }
+
+    /// Seals the record log, between two groups: half a second for each 64 MiB of records.
+    fn seal(&mut self) -> Result<(), Error> {
+        let segment = match self.log.seal(&self.archive) {
+            Ok(segment) => segment,
+            Err(error) => {
+                tracing::warn!(%error, "Could not seal the record log; it grows on, and is sealed later");
+                return Ok(());
+            }
+        };
+        segments::add(&self.db, &segment)?;
+        self.log.begin_after(&self.archive, &segment)?;
+        tracing::info!(
+            bytes = segment.bytes,
+            "Sealed {} of the record log",
+            segment.file_name()
+        );
+        Ok(())
     }
 
     /// Names of objects, record log, rows: in this order.

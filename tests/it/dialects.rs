@@ -29,6 +29,10 @@ struct Shared {
     log: Mutex<Vec<String>>,
     /// Things that vanish before the second page is answered.
     vanish: Mutex<usize>,
+    /// How often it was asked for something.
+    asked: std::sync::atomic::AtomicUsize,
+    /// Replies that say in words, with status 200, that it is too much; and when each came.
+    busy: Mutex<(usize, Vec<std::time::Instant>)>,
 }
 
 type Asked = (
@@ -93,6 +97,53 @@ fn failing((State(site), _, uri): Asked) -> Json<Value> {
     Json(json!({ "error": { "code": "badtoken", "info": "a token is needed" } }))
 }
 
+/// A cursor that goes round in a circle: a, b, c, a…
+fn circling((State(site), Query(query), uri): Asked) -> Json<Value> {
+    site.note(&uri);
+    let (from, next) = match query.get("at").map(String::as_str) {
+        None => (0, "a"),
+        Some("a") => (3, "b"),
+        Some("b") => (6, "c"),
+        Some(_) => (9, "a"),
+    };
+    Json(json!({ "things": site.slice(from, 3).0, "next": next }))
+}
+
+/// A cursor that is another one each time, before the same entries.
+fn spinning((State(site), _, uri): Asked) -> Json<Value> {
+    site.note(&uri);
+    let nth = site
+        .asked
+        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    Json(json!({ "things": site.slice(0, 3).0, "next": format!("token {nth}") }))
+}
+
+/// A listing that says that it has more than it shows.
+fn hiding((State(site), Query(query), uri): Asked) -> Json<Value> {
+    site.note(&uri);
+    let (offset, hidden) = (number(&query, "offset"), *site.vanish.lock().unwrap());
+    let (page, total) = site.slice(offset, number(&query, "limit"));
+    let page = if offset >= total - hidden {
+        vec![]
+    } else {
+        page
+    };
+    Json(json!({ "things": page, "total": total }))
+}
+
+fn throttling((State(site), _, uri): Asked) -> Json<Value> {
+    site.note(&uri);
+    let (left, times) = &mut *site.busy.lock().unwrap();
+    times.push(std::time::Instant::now());
+    match left.checked_sub(1) {
+        Some(less) => {
+            *left = less;
+            Json(json!({ "error": { "code": "toofast", "info": "slow down" } }))
+        }
+        None => Json(json!({ "things": site.slice(0, 100).0 })),
+    }
+}
+
 async fn file(
     State(site): State<Arc<Shared>>,
     Path(id): Path<u64>,
@@ -124,6 +175,22 @@ impl Site {
             .route(
                 "/failing",
                 get(|s: State<_>, q: Query<_>, u: Uri| async move { failing((s, q, u)) }),
+            )
+            .route(
+                "/throttling",
+                get(|s: State<_>, q: Query<_>, u: Uri| async move { throttling((s, q, u)) }),
+            )
+            .route(
+                "/circling",
+                get(|s: State<_>, q: Query<_>, u: Uri| async move { circling((s, q, u)) }),
+            )
+            .route(
+                "/spinning",
+                get(|s: State<_>, q: Query<_>, u: Uri| async move { spinning((s, q, u)) }),
+            )
+            .route(
+                "/hiding",
+                get(|s: State<_>, q: Query<_>, u: Uri| async move { hiding((s, q, u)) }),
             )
             .route("/file/{id}", get(file))
             .with_state(shared.clone());
@@ -157,7 +224,7 @@ impl Site {
 const DIALECT: &str = r#"
 format = 1
 name = "things"
-error = '.error | select(. != null) | {class: (if .code == "badtoken" then "auth" else "listing" end), message: .info}'
+error = '.error | select(. != null) | {class: ({badtoken: "auth", toofast: "rate_limited"}[.code] // "listing"), message: .info}'
 
 [listing.offset]
 get = "/offset{?offset,limit}"
@@ -181,6 +248,33 @@ paging = { by = "once" }
 each = '.things[]'
 item = '{kind: "thing", id}'
 
+[listing.circling]
+get = "/circling{?at}"
+paging = { by = "cursor" }
+next = '{at: .next}'
+each = '.things[]'
+item = '{kind: "thing", id}'
+
+[listing.spinning]
+get = "/spinning{?at}"
+paging = { by = "cursor" }
+next = '{at: .next}'
+each = '.things[]'
+item = '{kind: "thing", id}'
+
+[listing.hiding]
+get = "/hiding{?offset,limit}"
+paging = { by = "offset", size = 4, overlap = 1 }
+total = '.total'
+each = '.things[]'
+item = '{kind: "thing", id}'
+
+[listing.throttling]
+get = "/throttling"
+paging = { by = "once" }
+each = '.things[]'
+item = '{kind: "thing", id}'
+
 [listing.failing]
 get = "/failing"
 paging = { by = "once" }
@@ -200,6 +294,8 @@ fn shell(site: &Site, listing: &str) -> Shell {
             archive.path = "archive"
             [network]
             allow = ["{host}"]
+            backoff = "10ms"
+            tries = 1
             [sites.mine]
             dialect = "things"
             url = "{}"
@@ -281,4 +377,52 @@ fn an_error_with_status_200_is_what_the_dialect_says_it_is() {
         "{}",
         ran.out
     );
+}
+
+#[test]
+fn fault_72_throttling_in_a_reply_with_status_200_is_no_end_and_holds_the_host() {
+    let site = Site::start(1..=5);
+    site.shared.busy.lock().unwrap().0 = 2;
+    let shell = shell(&site, "throttling");
+    shell.larder(&["run"]).ends(0);
+    assert_eq!(archived(&shell).len(), 5);
+    let times = site.shared.busy.lock().unwrap().1.clone();
+    // Sixty times the back-off, then twice that; and no try was counted.
+    let least = [600, 1200].map(std::time::Duration::from_millis);
+    assert_eq!(times.len(), 3);
+    for (pair, least) in times.windows(2).zip(least) {
+        assert!(pair[1] - pair[0] >= least, "{:?}", pair[1] - pair[0]);
+    }
+}
+
+#[test]
+fn fault_77_a_cursor_that_goes_in_a_circle_is_left() {
+    for (listing, items) in [("circling", 12), ("spinning", 3)] {
+        let site = Site::start(1..=12);
+        let shell = shell(&site, listing);
+        let ran = shell.larder(&["run"]).ends(1);
+        assert!(ran.out.contains("not walked to its end"), "{}", ran.out);
+        let failures = shell.larder(&["failures", "--json"]).ends(0).json();
+        assert_eq!(failures[0]["class"], "loop", "{failures}");
+        let asked = site.asked(&format!("/{listing}")).len();
+        assert!(asked <= 8, "{listing}: {asked} requests");
+        assert_eq!(archived(&shell).len(), items);
+    }
+}
+
+#[test]
+fn fault_80_a_listing_that_says_it_has_more_is_not_taken_to_be_finished() {
+    let site = Site::start(1..=30);
+    *site.shared.vanish.lock().unwrap() = 10;
+    let shell = shell(&site, "hiding");
+    let ran = shell.larder(&["run"]).ends(1);
+    assert!(ran.out.contains("not walked to its end"), "{}", ran.out);
+    let failures = shell.larder(&["failures", "--json"]).ends(0).json();
+    assert_eq!(failures[0]["class"], "listing", "{failures}");
+    let message = failures[0]["message"].as_str().unwrap();
+    assert!(message.contains("of 30 entries"), "{message}");
+    // Once the site shows the rest, the walk goes on from there.
+    *site.shared.vanish.lock().unwrap() = 0;
+    shell.larder(&["run"]).ends(0);
+    assert_eq!(archived(&shell).len(), 30);
 }

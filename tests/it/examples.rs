@@ -40,10 +40,13 @@ fn the_example_configuration_is_good_with_every_key_set() {
         "jobs/one.toml",
         "site = \"konachan.com\"\nlisting = \"posts\"\n",
     );
-    shell.write("cookies.txt", "# Netscape HTTP Cookie File\n");
-    let password = shell.write("password.txt", "secret\n");
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs::set_permissions(password, private).unwrap();
+    for (name, text) in [
+        ("cookies.txt", "# Netscape HTTP Cookie File\n"),
+        ("password.txt", "secret\n"),
+    ] {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(shell.write(name, text), private).unwrap();
+    }
     let ran = shell.larder(&["check"]).ends(0);
     assert!(ran.out.contains("2 jobs, all good"), "{}", ran.out);
     assert!(!ran.out.contains("secret"));
@@ -76,4 +79,27 @@ fn every_example_job_loads() {
     );
     // Outside of this folder no secret is at hand: an example must load without.
     assert!(!ran.err.contains("mistake"), "{}", ran.err);
+}
+
+#[test]
+fn every_listing_has_an_example_job() {
+    let jobs = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs");
+    let texts: Vec<_> = fs::read_dir(&jobs)
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let catalog = larder::dialect::Catalog::built_in();
+    for (name, endpoint) in &catalog.get("moebooru").unwrap().endpoints {
+        // A job for one comment is told of in the one for all comments of a post.
+        let line = format!("listing = \"{name}\"");
+        let told = texts.iter().any(|text| text.contains(&line));
+        let wanted = endpoint.kind == larder::dialect::EndpointKind::Listing;
+        assert_eq!(told, wanted, "{line}");
+    }
+    assert!(
+        texts
+            .iter()
+            .all(|text| text.starts_with('#') && text.contains("\nenabled = false\n")),
+        "an example downloads nothing unasked"
+    );
 }

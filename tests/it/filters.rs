@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use larder::{
     config::{Config, Site},
-    dialect::{Catalog, Endpoint, Value, Values},
+    dialect::{Catalog, Cursor, Endpoint, Value, Values},
 };
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::json;
@@ -95,13 +95,13 @@ proptest! {
     #[test]
     fn whatever_json_a_site_sends_is_read_or_refused_without_a_panic(body in page()) {
         let base = "https://booru.example/".parse().unwrap();
-        let with = ["comments", "notes", "pools"].map(str::to_owned);
+        let with = ["comments", "notes", "pools", "favorites", "posts", "history", "replies"].map(str::to_owned);
         let body = serde_json::to_vec(&body).unwrap();
         for endpoint in CATALOG.get("moebooru").unwrap().endpoints.values() {
-            if let Ok(page) = endpoint.read(&body, &base, &with) {
+            if let Ok(page) = endpoint.read(&body, &base, &with, &Values::new(), &Cursor::new()) {
                 prop_assert_eq!(page.shown.count, page.entries.len());
             }
-            let _ = endpoint.reported(&body);
+            let _ = endpoint.reported(&body, &Values::new(), &Cursor::new());
         }
     }
 }
@@ -133,7 +133,8 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 fn page() -> impl Strategy<Value = serde_json::Value> {
     let keys = "id tags created_at updated_at creator_id author source score md5 file_size file_url rating parent_id \
         status width height last_noted_at last_commented_at post_id creator body is_active name user_id description pool_id \
-        success reason posts pools pool_posts";
+        success reason posts pools pool_posts title version updater_id locked urls alias_id type count post_count \
+        post_ids pool_id page favorited_users pages";
     let keys: Vec<_> = keys.split_whitespace().collect();
     let entry = || {
         collection::btree_map(sample::select(keys.clone()), any_json(), 0..12)

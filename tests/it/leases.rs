@@ -11,7 +11,8 @@ use larder::{
     clock::Clock,
     dialect::{Position, Step, Values},
     store::{
-        Begun, Claim, JobSpec, Lease, PageCommit, PageOutcome, PageTask, Store, Task, Verdict, Why,
+        Begun, Claim, JobSpec, Lease, PageCommit, PageOutcome, PageTask, Store, Task, Verdict,
+        Walks, Why,
     },
 };
 
@@ -33,6 +34,7 @@ fn first() -> PageTask {
         params: Values::default(),
         at: Position::default(),
         depth: 0,
+        day: None,
         item: None,
     }
 }
@@ -44,7 +46,13 @@ fn spec() -> JobSpec {
         listing: "posts".to_owned(),
         params: "{}".to_owned(),
         walk: "w".to_owned(),
-        first: first(),
+        walks: Walks {
+            firsts: vec![first()],
+            days: None,
+            dated: false,
+            full: false,
+        },
+        whole: true,
         host: HOST.to_owned(),
         names: vec!["all".to_owned()],
     }
@@ -102,10 +110,12 @@ impl Queue {
             host: HOST.to_owned(),
             roles: vec![],
             items: vec![],
+            immutable: false,
             refused: std::collections::BTreeSet::new(),
             bad: vec![],
             filtered: 0,
             total: None,
+            days: None,
             step: Step::End,
         };
         let outcome = self

@@ -1,30 +1,44 @@
 //! larder's integration tests: one binary, a module per story, a mock site per dialect.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod adding;
+mod by_hand;
 mod commands;
 mod confirmation;
 mod contract_json;
 mod crash;
 mod crash_long;
+mod damage;
+mod days;
 mod dialects;
 mod endings;
 mod examples;
 #[cfg(debug_assertions)]
 mod failpoints;
-mod fault_table;
+mod faults;
 mod fetching;
 mod filters;
+mod gc;
 mod harness;
 mod leases;
+mod listings;
+mod members;
 mod mutations;
+mod operations;
 mod pages;
+mod rebuild;
+mod rechecks;
 mod recorded;
+mod sealing;
 mod shell;
 mod site;
+mod site_keys;
 mod snapshots;
 mod starts;
 mod tour;
 mod troubles;
 mod under_way;
+mod view;
 mod walking;
+mod wiki;
 mod world;

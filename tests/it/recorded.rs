@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use larder::{
     class::Class,
-    dialect::{Catalog, Endpoint, Entry, Page},
+    dialect::{Catalog, Cursor, Endpoint, Entry, Page, Values},
 };
 use serde_json::{Value, json};
 use url::Url;
@@ -16,19 +16,25 @@ pub(super) fn endpoint(name: &str) -> Arc<Endpoint> {
     catalog.get("moebooru").unwrap().endpoints[name].clone()
 }
 
-fn recording(name: &str) -> Vec<u8> {
+pub(super) fn recording(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/moebooru");
     fs::read(folder.join(format!("{name}.json"))).unwrap()
 }
 
-fn base() -> Url {
+pub(super) fn base() -> Url {
     "https://booru.example/".parse().unwrap()
 }
 
 fn page(from: &str, file: &str, with: &[&str]) -> Page {
     let with: Vec<_> = with.iter().map(ToString::to_string).collect();
     endpoint(from)
-        .read(&recording(file), &base(), &with)
+        .read(
+            &recording(file),
+            &base(),
+            &with,
+            &Values::new(),
+            &Cursor::new(),
+        )
         .unwrap()
 }
 
@@ -194,16 +200,16 @@ fn the_second_api_tells_the_pools_of_a_post() {
         // Its memberships go to the record of the post, which they complete.
         { "kind": "post", "id": "912" }
     ]);
-    assert_eq!(items("pools", "posts_api_v2"), expected);
-    let page = page("pools", "posts_api_v2", &[]);
+    assert_eq!(items("pools_of_post", "posts_api_v2"), expected);
+    let page = page("pools_of_post", "posts_api_v2", &[]);
     let Entry::Good(post) = &page.entries[2] else {
         panic!()
     };
-    let raw: Value = serde_json::from_str(post.raw["pools"].get()).unwrap();
+    let raw: Value = serde_json::from_str(post.raw["pools_of_post"].get()).unwrap();
     let members = raw["pool_posts"].as_array().unwrap();
     let sequences: Vec<_> = members.iter().map(|member| &member["sequence"]).collect();
     assert!(sequences.contains(&&json!("12b")), "{sequences:?}");
-    assert_eq!(items("pools", "api_v2_without_pools"), json!([]));
+    assert_eq!(items("pools_of_post", "api_v2_without_pools"), json!([]));
 }
 
 #[test]
@@ -224,15 +230,18 @@ fn follow_ups_are_asked_only_where_there_may_be_something() {
     assert_eq!(
         follow("posts_new"),
         [
-            vec!["comments", "pools"],
-            vec!["pools"],
-            vec!["pools"],
-            vec!["notes", "pools"],
-            vec!["pools"]
+            vec!["comments", "pools_of_post"],
+            vec!["pools_of_post"],
+            vec!["pools_of_post"],
+            vec!["notes", "pools_of_post"],
+            vec!["pools_of_post"]
         ]
     );
     // An old engine does not say: it is asked.
-    assert_eq!(follow("posts_old"), [["comments", "notes", "pools"]; 2]);
+    assert_eq!(
+        follow("posts_old"),
+        [["comments", "notes", "pools_of_post"]; 2]
+    );
 }
 
 #[test]
@@ -245,7 +254,9 @@ fn the_cursor_is_the_smallest_id_and_an_empty_page_has_none() {
         page("posts", "posts_old", &[]).shown.next.unwrap()["before"],
         352
     );
-    let empty = endpoint("posts").read(b"[]", &base(), &[]).unwrap();
+    let empty = endpoint("posts")
+        .read(b"[]", &base(), &[], &Values::new(), &Cursor::new())
+        .unwrap();
     assert!(empty.entries.is_empty() && empty.shown.next.is_none());
 }
 
@@ -257,13 +268,21 @@ fn errors_of_the_site_are_told_apart_on_every_endpoint() {
         ("error_access_denied", Class::Auth, "access denied"),
         ("error_unknown", Class::Listing, "the herons are on strike"),
     ] {
-        for name in ["posts", "comments", "notes", "pools"] {
+        for name in ["posts", "comments", "notes", "pools_of_post"] {
             let error = endpoint(name)
-                .read(&recording(file), &base(), &[])
+                .read(
+                    &recording(file),
+                    &base(),
+                    &[],
+                    &Values::new(),
+                    &Cursor::new(),
+                )
                 .unwrap_err();
             assert_eq!(error.class, class, "{name} {file}");
             assert!(error.message.contains(words), "{}", error.message);
-            let reported = endpoint(name).reported(&recording(file)).unwrap();
+            let reported = endpoint(name)
+                .reported(&recording(file), &Values::new(), &Cursor::new())
+                .unwrap();
             assert_eq!(reported.message, error.message);
         }
     }
@@ -284,15 +303,27 @@ fn what_is_no_page_is_refused() {
             "{\"posts\": []}",
         ] {
             let error = endpoint(name)
-                .read(body.as_bytes(), &base(), &[])
+                .read(
+                    body.as_bytes(),
+                    &base(),
+                    &[],
+                    &Values::new(),
+                    &Cursor::new(),
+                )
                 .expect_err(body);
             assert_eq!(error.class, Class::Listing, "{name} {body}");
         }
     }
     for body in ["", "[]", "null", "7", "<html>"] {
         assert!(
-            endpoint("pools")
-                .read(body.as_bytes(), &base(), &[])
+            endpoint("pools_of_post")
+                .read(
+                    body.as_bytes(),
+                    &base(),
+                    &[],
+                    &Values::new(),
+                    &Cursor::new()
+                )
                 .is_err(),
             "{body}"
         );
@@ -306,6 +337,8 @@ fn only_the_id_of_a_post_must_be_there() {
             br#"[{"id": 5}, {"tags": "no id"}, 7, null, {"id": 6, "tags": ""}]"#,
             &base(),
             &[],
+            &Values::new(),
+            &Cursor::new(),
         )
         .unwrap();
     let good: Vec<_> = page

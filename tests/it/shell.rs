@@ -34,6 +34,12 @@ pub struct Ran {
     pub bytes: Vec<u8>,
 }
 
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self::of(output)
+    }
+}
+
 impl Ran {
     fn of(output: Output) -> Self {
         Self {

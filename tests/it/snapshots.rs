@@ -64,6 +64,67 @@ fn help_of_run() {
     insta::assert_snapshot!(text);
 }
 
+#[test]
+fn sites_of_a_built_in_one() {
+    let shell = Shell::new();
+    let text = shell.larder(&["sites", "yande.re"]).ends(0).out;
+    fits(&text);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn help_of_what_takes_addresses_and_sites() {
+    let shell = Shell::new();
+    for command in ["add", "forget", "call", "doctor"] {
+        let text = shell.larder(&[command, "--help"]).ends(0).out;
+        fits(&text);
+        insta::assert_snapshot!(format!("help_of_{command}"), text);
+    }
+}
+
+#[test]
+fn add_doctor_and_forget_as_they_are_read() {
+    let site = Booru::builder().posts(4).start();
+    let shell = Shell::new();
+    shell.write("archive.toml", &super::shell::head(&site));
+    let mut said = String::new();
+    let url = |rest: &str| format!("{}{rest}", site.url());
+    for args in [
+        &[
+            "add",
+            &url("/post?tags=even+seed"),
+            "nowhere.example/x",
+            &url("/help/about"),
+        ][..],
+        &[
+            "add",
+            "--every",
+            "6h",
+            &url("/post/show/101"),
+            &url("/post/show/104/some-tags"),
+        ],
+        &["add", &url("/post.json?tags=seed+even")],
+        &["add", &url("/post.json?tags=even%20seed")],
+        &["status"],
+        &["check"],
+        &["forget", "mock-even-seed"],
+        &["doctor", "mock"],
+        &["call", "mock", "posts", "tags=id:1"],
+        &["call", "mock", "posts", "tag=x"],
+    ] {
+        let ran = shell.larder(args);
+        let (args, code) = (args.join(" "), ran.code);
+        let out = ran
+            .out
+            .lines()
+            .filter(|line| !line.contains("id = "))
+            .collect::<Vec<_>>()
+            .join("\n");
+        said += &format!("$ larder {args}\n{out}\n{}[{code}]\n\n", ran.err);
+    }
+    insta::assert_snapshot!(steady(&said, &shell));
+}
+
 /// A configuration with a mistake of every common sort.
 const MISTAKES: &str = r#"[archive]
 path = "archive"

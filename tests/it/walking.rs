@@ -125,8 +125,10 @@ fn searches_with_an_order_of_their_own_go_by_page_and_end() {
                     .expect("a number")
             })
             .collect();
+        // What may have slid from page to page in the first round would be met in the second.
+        let rounds: Vec<_> = numbers.chunk_by(|one, next| one <= next).collect();
         assert!(
-            numbers.len() <= 5 && numbers.is_sorted() && numbers[0] == 1,
+            rounds.len() <= 2 && rounds.iter().all(|round| round.len() <= 5 && round[0] == 1),
             "{tags}: {numbers:?}"
         );
         assert!(
@@ -340,8 +342,8 @@ fn comments_notes_and_pools_become_items_of_their_own() {
                 .filter(|page| page.path == path)
                 .count()
         };
-        // The old build does not say when a post was last commented.
-        assert_eq!(asked("/comment.json") > 6, profile == Profile::Old);
+        // The old build does not say when a post was last commented. Three pages are walked twice, for pages drift.
+        assert_eq!(asked("/comment.json") > 2 * 3 + 1, profile == Profile::Old);
         let before = world.revisions();
         world.run(0);
         assert_eq!(world.revisions(), before);
@@ -352,7 +354,7 @@ fn comments_notes_and_pools_become_items_of_their_own() {
 }
 
 #[test]
-fn entries_of_the_wrong_type_fail_alone() {
+fn fault_85_entries_of_the_wrong_type_fail_alone() {
     let world = World::new(Booru::builder().posts(20));
     let all = world.booru.ids();
     let mut page = client::get(&world.booru, "/post.json?limit=10&tags=seed").json();
@@ -398,7 +400,7 @@ fn what_where_refuses_keeps_neither_record_nor_file() {
 }
 
 #[test]
-fn limits_pause_a_job_and_the_next_run_goes_on() {
+fn fault_78_limits_pause_a_job_and_the_next_run_goes_on() {
     for limit in ["max_pages = 2", "max_items = 15"] {
         let mut world = World::new(Booru::builder().posts(60));
         world.job("seed", limit);

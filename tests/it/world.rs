@@ -180,13 +180,24 @@ impl World {
         self.also(JOB, tags, keys);
     }
 
-    /// Adds a job.
+    /// Adds a job over posts.
     pub(super) fn also(&mut self, name: &str, tags: &str, keys: &str) {
+        self.listing(name, "posts", &format!("tags = \"{tags}\""), keys);
+    }
+
+    /// Adds a job over any listing.
+    pub(super) fn listing(&mut self, name: &str, listing: &str, params: &str, keys: &str) {
         let job = format!(
-            "[[jobs]]\nname = \"{name}\"\nsite = \"{}\"\nlisting = \"posts\"\nparams = {{ tags = \"{tags}\" }}\n{keys}\n",
+            "[[jobs]]\nname = \"{name}\"\nsite = \"{}\"\nlisting = \"{listing}\"\nparams = {{ {params} }}\n{keys}\n",
             self.site
         );
         self.jobs.push_str(&job);
+        self.write("");
+    }
+
+    /// Takes all jobs out.
+    pub(super) fn no_jobs(&mut self) {
+        self.jobs.clear();
         self.write("");
     }
 
@@ -239,6 +250,11 @@ impl World {
 
     pub(super) fn config(&self) -> PathBuf {
         self.folder.path().join("archive.toml")
+    }
+
+    /// Makes the database what the first version of larder would have left.
+    pub(super) fn put_back_to_the_first_schema(&self) {
+        put_back_to_the_first_schema(&self.archive("larder.db"));
     }
 
     /// A path below the archive.
@@ -334,12 +350,21 @@ impl World {
         classes
     }
 
-    /// Every line of the record log; none before the first run.
+    /// Every line of the record log, sealed or not, in the order of their numbers; none before the first run. A line that is
+    /// in a segment and still in `current.jsonl` too is told once.
     pub(super) fn records(&self) -> Vec<Value> {
-        let log = fs::read_to_string(self.archive("records/current.jsonl")).unwrap_or_default();
-        log.lines()
-            .map(|line| serde_json::from_str(line).expect("a whole line"))
-            .collect()
+        let mut lines = BTreeMap::new();
+        for path in files_below(&self.archive("records")) {
+            let mut log = fs::read(&path).expect("readable");
+            if path.extension().is_some_and(|end| end == "zst") {
+                log = zstd::decode_all(&log[..]).expect("zstd");
+            }
+            for line in String::from_utf8(log).expect("text").lines() {
+                let line: Value = serde_json::from_str(line).expect("a whole line");
+                lines.insert(line["seq"].as_u64().expect("a number"), line);
+            }
+        }
+        lines.into_values().collect()
     }
 
     /// The lines of this type about posts, as (id, line).
@@ -482,4 +507,31 @@ pub(super) fn files_below(folder: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// Makes the database what the first version would have left: its tables, with what of the rows they can hold.
+fn put_back_to_the_first_schema(path: &Path) {
+    let first = path.with_extension("first");
+    let db = rusqlite::Connection::open(&first).unwrap();
+    db.execute_batch(include_str!("../../src/store/schema/0001.sql"))
+        .unwrap();
+    db.execute("ATTACH ? AS later", [path.to_str().unwrap()])
+        .unwrap();
+    let names = |sql: &str| -> Vec<String> {
+        let mut select = db.prepare(sql).unwrap();
+        let rows = select.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    db.pragma_update(None, "foreign_keys", "OFF").unwrap();
+    for table in names("SELECT name FROM main.sqlite_schema WHERE type = 'table'") {
+        let columns = names(&format!("SELECT name FROM pragma_table_info('{table}')")).join(", ");
+        db.execute_batch(&format!(
+            "DELETE FROM main.{table}; INSERT INTO main.{table} ({columns}) SELECT {columns} FROM later.{table}"
+        ))
+        .unwrap();
+    }
+    db.execute_batch("DETACH later; PRAGMA user_version = 1")
+        .unwrap();
+    drop(db);
+    fs::rename(first, path).unwrap();
 }

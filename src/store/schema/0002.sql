@@ -1,6 +1,12 @@
--- How often larder died while it was at work on a task: at three it is given up, and from two on it is tried alone.
-ALTER TABLE tasks ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX tasks_suspect ON tasks(job, host, kind) WHERE crashes >= 2;
+-- Walks of single days: a job with a range of days walks each of them, and remembers those that are whole.
 
--- Tasks that are tried again by themselves, for `failures`.
-CREATE INDEX tasks_retried ON tasks(job) WHERE state = 'waiting' AND class IS NOT NULL;
+CREATE TABLE days (
+  walk BLOB NOT NULL,                  -- digest of what decides the walk of a day, without the ends of its range
+  day  TEXT NOT NULL,                  -- 2024-01-31; over everywhere on earth when its walk began, and walked to its end
+  PRIMARY KEY (walk, day)
+) STRICT, WITHOUT ROWID;
+
+-- From here on `md5` of files and objects is whichever hash a site names its files by: 16, 20 or 32 bytes.
+
+ALTER TABLE runs ADD COLUMN full INTEGER NOT NULL DEFAULT 0;  -- 1: days that are remembered are walked too
+ALTER TABLE items ADD COLUMN day TEXT; -- the day whose walk saw it last in its run: one item may be in many days

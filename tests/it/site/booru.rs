@@ -77,6 +77,42 @@ impl BooruBuilder {
         self
     }
 
+    /// Adds an artist with addresses elsewhere; `alias_of` names the artist whose other name this is.
+    pub fn artist(mut self, name: &str, urls: &[&str], alias_of: Option<&str>) -> Self {
+        self.0.artist(name, urls, alias_of);
+        self
+    }
+
+    /// Adds a wiki page, with the text of each of its versions, oldest first.
+    pub fn wiki(mut self, title: &str, versions: &[&str]) -> Self {
+        self.0.wiki(title, versions);
+        self
+    }
+
+    /// Adds an account.
+    pub fn user(mut self, name: &str) -> Self {
+        self.0.user(name);
+        self
+    }
+
+    /// Adds a topic to the forum, with so many replies.
+    pub fn topic(mut self, title: &str, replies: usize) -> Self {
+        self.0.topic(title, replies);
+        self
+    }
+
+    /// Says who has a post among the favourites.
+    pub fn favorites(mut self, post: u64, names: &[&str]) -> Self {
+        self.0.favorites(post, names);
+        self
+    }
+
+    /// Writes a note anew; notes are numbered from 1 in the order made.
+    pub fn rewrite_note(mut self, id: u64, body: &str) -> Self {
+        self.0.rewrite_note(id, body);
+        self
+    }
+
     /// Sets a tag's type: 0 general, 1 artist, 3 copyright, 4 character, 5 circle, 6 faults.
     pub fn tag_type(mut self, tag: &str, kind: u8) -> Self {
         self.0.tag_types.insert(tag.to_owned(), kind);
@@ -227,9 +263,21 @@ impl Booru {
         self.shared.lock().world.comment(post, count);
     }
 
+    /// Adds a topic to the forum, with so many replies.
+    pub fn topic(&self, title: &str, replies: usize) {
+        self.shared.lock().world.topic(title, replies);
+    }
+
     /// Adds a pool, or replaces the one with this id.
     pub fn pool(&self, id: u64, name: &str, posts: &[u64]) {
         self.shared.lock().world.pool(id, name, posts);
+    }
+
+    /// Lets every ETag end so, and be a weak one.
+    pub fn etags(&self, end: &str, weak: bool) {
+        let mut state = self.shared.lock();
+        end.clone_into(&mut state.world.etag_end);
+        state.world.weak_etags = weak;
     }
 
     /// Lets the next matching requests meet these faults in turn.
@@ -268,7 +316,7 @@ impl Shared {
     pub(super) fn receive(&self, mut request: Request) -> (usize, Answer, Delivery) {
         let mut state = self.lock();
         let place = state.cleared + state.log.len();
-        let (answer, delivery) = state.decide(&request, place as u64);
+        let (answer, delivery) = state.decide(&mut request, place as u64);
         request.status = if delivery == Delivery::Reset {
             0
         } else {
@@ -278,17 +326,18 @@ impl Shared {
         (place, answer, delivery)
     }
 
-    pub(super) fn finished(&self, place: usize, at: Instant) {
+    pub(super) fn finished(&self, place: usize, at: Instant, sent: u64) {
         let mut state = self.lock();
         let place = place.checked_sub(state.cleared);
         if let Some(request) = place.and_then(|place| state.log.get_mut(place)) {
             request.ended = Some(at);
+            request.sent = sent;
         }
     }
 }
 
 impl State {
-    fn decide(&mut self, request: &Request, draw: u64) -> (Answer, Delivery) {
+    fn decide(&mut self, request: &mut Request, draw: u64) -> (Answer, Delivery) {
         if self.world.browsers_only {
             let agent = request.header("user-agent").unwrap_or_default();
             if !agent.contains("Mozilla") {
@@ -307,7 +356,11 @@ impl State {
         let Some(fault) = self.scripts.next_for(request, owner) else {
             return (pages::answer(&self.world, request, draw), Delivery::Whole);
         };
+        request.fault = Some(fault.name());
         let mut asked = request.clone();
+        if fault.forgets_the_range() {
+            asked.headers.retain(|(key, _)| key != "range");
+        }
         if fault.forgets_the_cursor() {
             asked.query.retain(|(key, _)| key != "page");
             for (_, value) in asked.query.iter_mut().filter(|(key, _)| key == "tags") {

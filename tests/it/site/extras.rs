@@ -15,7 +15,12 @@ use super::{
 };
 
 /// Cuts one page out of a listing and prints it.
-fn listing<T>(items: &[T], page: usize, size: usize, print: impl Fn(&T) -> Value) -> Answer {
+pub(super) fn listing<T>(
+    items: &[T],
+    page: usize,
+    size: usize,
+    print: impl Fn(&T) -> Value,
+) -> Answer {
     let items = items.iter().skip((page - 1) * size).take(size);
     Answer::json(200, &items.map(print).collect())
 }

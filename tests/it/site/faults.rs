@@ -37,6 +37,24 @@ pub enum Fault {
     ShortLength,
     /// A reset connection instead of an answer.
     Reset,
+    /// The right head, so many bytes of the body, then the end of the connection.
+    Cut(usize),
+    /// The right head, so many bytes of the body, then a reset.
+    ResetAfter(usize),
+    /// The answer to the same question without a `Range`.
+    NoRange,
+    /// The inner fault with these headers in place of its own.
+    With(Vec<(&'static str, String)>, Box<Fault>),
+    /// These bytes and no others, then the end of the connection.
+    Raw(Vec<u8>),
+    /// These bytes, then zeros until the client has enough.
+    Endless(Vec<u8>),
+    /// These bytes, then one `x` after each pause until the client has enough.
+    Drip(Vec<u8>, Duration),
+    /// The right answer, and behind it another one that nobody asked for.
+    Twice,
+    /// The right answer, then the end of the connection without a word.
+    Close,
     /// The right head with a length of 0 and no body.
     Empty,
     /// A login page, status 200.
@@ -66,6 +84,13 @@ pub(super) enum Delivery {
     Half,
     Short,
     Reset,
+    Cut(usize),
+    ResetAfter(usize),
+    Raw(Vec<u8>),
+    Endless(Vec<u8>),
+    Drip(Vec<u8>, Duration),
+    Twice,
+    Close,
     Stall(Duration),
     Slow(usize, Duration),
 }
@@ -83,6 +108,20 @@ impl Fault {
             Self::Stall(time) => Delivery::Stall(*time),
             Self::Slow(bytes, pause) => Delivery::Slow((*bytes).max(1), *pause),
             Self::Forever(inner) => return inner.spoil(right),
+            Self::With(headers, inner) => {
+                let (mut answer, delivery) = inner.spoil(right);
+                for (name, value) in headers {
+                    answer = answer.with(name, value);
+                }
+                return (answer, delivery);
+            }
+            Self::Cut(bytes) => Delivery::Cut(*bytes),
+            Self::ResetAfter(bytes) => Delivery::ResetAfter(*bytes),
+            Self::Raw(bytes) => Delivery::Raw(bytes.clone()),
+            Self::Endless(head) => Delivery::Endless(head.clone()),
+            Self::Drip(head, pause) => Delivery::Drip(head.clone(), *pause),
+            Self::Twice => Delivery::Twice,
+            Self::Close => Delivery::Close,
             _ => Delivery::Whole,
         };
         match self {
@@ -111,6 +150,30 @@ impl Fault {
             _ => {}
         }
         (right, delivery)
+    }
+
+    /// Whether the question is to be read without its range.
+    pub(super) fn forgets_the_range(&self) -> bool {
+        match self {
+            Self::NoRange => true,
+            Self::Forever(inner) | Self::With(_, inner) => inner.forgets_the_range(),
+            _ => false,
+        }
+    }
+
+    /// Its name, for the log.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Forever(inner) | Self::With(_, inner) => inner.name(),
+            other => {
+                let words = format!("{other:?}");
+                words
+                    .split(['(', ' '])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
+            }
+        }
     }
 
     /// Whether the question is to be read without its cursor.

@@ -24,6 +24,12 @@ pub struct Request {
     pub form: Vec<(String, String)>,
     /// The status answered; 0 when the connection was reset instead.
     pub status: u16,
+    /// Which connection it came on, counted from 0.
+    pub connection: u64,
+    /// Bytes handed to the system as its answer.
+    pub sent: u64,
+    /// The name of the fault that it met, such as `HalfBody`.
+    pub fault: Option<String>,
 }
 
 impl Request {

@@ -5,7 +5,7 @@
 //! real enough that its md5 and size are true; every request is logged in order of arrival; a scripted [`Fault`]
 //! happens on the wire exactly as named. Everything generated is deterministic: two sites built alike are alike.
 //!
-//! Leaves out: artists, wiki, forum, users, favourites, votes, and what writes would change.
+//! Leaves out: votes, and what writes would change.
 #![allow(dead_code, reason = "each story uses only a part of the site")]
 #![allow(
     unreachable_pub,
@@ -17,8 +17,10 @@ pub mod client;
 mod extras;
 mod faults;
 mod log;
+mod lore;
 mod pages;
 mod pictures;
+mod popular;
 mod posts;
 mod query;
 mod render;

@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 use super::{
     extras,
     log::Request,
-    pictures,
+    lore, pictures, popular,
     posts::Post,
     query::{Query, Refusal, leading_number},
     render, search,
@@ -49,14 +49,20 @@ pub(super) fn answer(world: &World, request: &Request, draw: u64) -> Answer {
         (["comment"], "json") => extras::comments(world, request),
         (["comment", "show", ..], "json") => extras::comment(world, number),
         (["note"], "json") => extras::notes(world, request),
+        (["post", verb], "json") if verb.starts_with("popular_") => {
+            popular::posts(world, request, verb)
+        }
+        (_, "json") if lore::knows(&parts) => lore::answer(world, request, &parts),
         (["pool"], "json") => extras::pools(world, request),
         (["pool", "show", ..], "json") => extras::pool(world, request, number),
         (["tag"], "json") => extras::tags(world, request),
         (["tag", "related"], "json") => extras::related(world, request),
-        ([] | ["post" | "comment" | "note" | "pool" | "tag"], "html") => Answer::html(
-            200,
-            "<!DOCTYPE html>\n<html><body>A page for people.</body></html>\n",
-        ),
+        ([] | ["post" | "comment" | "note" | "pool" | "tag" | "wiki" | "forum"], "html") => {
+            Answer::html(
+                200,
+                "<!DOCTYPE html>\n<html><body>A page for people.</body></html>\n",
+            )
+        }
         (_, "json") => Answer::empty(404, "application/json"),
         _ => Answer::empty(404, "text/html"),
     }
@@ -192,6 +198,30 @@ pub(super) fn page(request: &Request) -> usize {
     usize::try_from(page.clamp(1, 1_000_000)).expect("clamped")
 }
 
+/// Serves what `Range` asks for, if it is still the file that `If-Range` names (RFC 9110, section 13.1.5).
+fn part(request: &Request, kind: &str, body: Vec<u8>, etag: &str) -> Answer {
+    let same = request
+        .header("if-range")
+        .is_none_or(|known| known == etag && !known.starts_with("W/"));
+    let from = request.header("range").filter(|_| same);
+    let from = from.and_then(|range| {
+        range
+            .strip_prefix("bytes=")?
+            .strip_suffix('-')?
+            .parse()
+            .ok()
+    });
+    let size = body.len();
+    match from {
+        None => Answer::new(200, kind, body),
+        Some(from) if from < size => Answer::new(206, kind, body[from..].to_vec()).with(
+            "Content-Range",
+            &format!("bytes {from}-{}/{size}", size - 1),
+        ),
+        Some(_) => Answer::empty(416, "").with("Content-Range", &format!("bytes */{size}")),
+    }
+}
+
 /// Serves a picture by the md5 in its path; the originals of deleted posts are gone.
 fn file(world: &World, request: &Request) -> Answer {
     if request.path.starts_with("/deleted-preview") {
@@ -213,12 +243,14 @@ fn file(world: &World, request: &Request) -> Answer {
         Some(size) => ("image/jpeg", pictures::smaller(md5, size)),
         None => (pictures::content_type(&post.ext), post.body().to_vec()),
     };
-    let etag = format!("\"{:x}-{:x}\"", post.created_at, body.len());
+    let weak = if world.weak_etags { "W/" } else { "" };
+    let end = &world.etag_end;
+    let etag = format!("{weak}\"{:x}-{:x}{end}\"", post.created_at, body.len());
     let made = u64::try_from(post.created_at).expect("a time after 1970");
     let made = std::time::UNIX_EPOCH + std::time::Duration::from_secs(made);
     let answer = match request.header("if-none-match") {
         Some(known) if known == etag => Answer::empty(304, ""),
-        _ => Answer::new(200, kind, body),
+        _ => part(request, kind, body, &etag),
     };
     answer
         .with("ETag", &etag)

@@ -200,7 +200,7 @@ pub(super) fn note(note: &Note) -> Value {
     json!({
         "id": note.id,
         "created_at": iso(note.created_at),
-        "updated_at": iso(note.created_at),
+        "updated_at": iso(note.updated_at),
         "creator_id": 1,
         "x": 10,
         "y": 12,
@@ -209,7 +209,7 @@ pub(super) fn note(note: &Note) -> Value {
         "is_active": note.active,
         "post_id": note.post_id,
         "body": note.body,
-        "version": 1,
+        "version": note.version,
     })
 }
 

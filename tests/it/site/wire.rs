@@ -3,7 +3,11 @@
 //! Promises: requests of one connection are answered in turn (keep-alive); what a [`Delivery`] names is what leaves the
 //! socket. Understands GET, HEAD and POST with a `Content-Length`; nothing else.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use tokio::{
@@ -14,6 +18,16 @@ use tokio::{
 use url::form_urlencoded;
 
 use super::{booru::Shared, faults::Delivery, log::Request};
+
+impl Delivery {
+    /// Whether the connection ends with it.
+    fn ends(&self) -> bool {
+        matches!(
+            self,
+            Self::Half | Self::Short | Self::Cut(_) | Self::Raw(_) | Self::Close
+        )
+    }
+}
 
 /// The longest head that is read.
 const MAX_HEAD: usize = 64 * 1024;
@@ -80,17 +94,21 @@ impl Answer {
 
 /// Accepts connections until the runtime that runs this is dropped.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
+    for connection in 0.. {
+        let Ok((stream, _)) = listener.accept().await else {
+            return;
+        };
         let shared = Arc::clone(&shared);
         // Errors here are the client's leaving, which is none of the site's business.
-        tokio::spawn(async move { converse(stream, &shared).await.ok() });
+        tokio::spawn(async move { converse(stream, connection, &shared).await.ok() });
     }
 }
 
-async fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, connection: u64, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
-    while let Some(request) = read(&mut stream, &mut buffer).await? {
+    while let Some(mut request) = read(&mut stream, &mut buffer).await? {
+        request.connection = connection;
         let close = request
             .header("connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("close"));
@@ -100,25 +118,64 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             stream.set_zero_linger()?;
             return Ok(());
         }
-        let sent = deliver(&mut stream, &answer, &delivery, close, bodiless).await;
-        shared.finished(place, Instant::now());
-        sent?;
-        if close || matches!(delivery, Delivery::Half | Delivery::Short) {
+        let mut out = Counted {
+            stream: &mut stream,
+            sent: 0,
+        };
+        let delivered = deliver(&mut out, &answer, &delivery, close, bodiless).await;
+        shared.finished(place, Instant::now(), out.sent);
+        delivered?;
+        if matches!(delivery, Delivery::ResetAfter(_)) {
+            // What was sent must arrive first: a reset throws away what waits.
+            sleep(Duration::from_millis(100)).await;
+            stream.set_zero_linger()?;
+            return Ok(());
+        }
+        if close || delivery.ends() {
             return stream.shutdown().await;
         }
     }
     Ok(())
 }
 
+/// Counts what is sent.
+struct Counted<'a> {
+    stream: &'a mut TcpStream,
+    sent: u64,
+}
+
+impl Counted<'_> {
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.sent += bytes.len() as u64;
+        Ok(())
+    }
+}
+
 async fn deliver(
-    stream: &mut TcpStream,
+    stream: &mut Counted<'_>,
     answer: &Answer,
     delivery: &Delivery,
     close: bool,
     bodiless: bool,
 ) -> io::Result<()> {
-    if let Delivery::Stall(time) = delivery {
-        sleep(*time).await;
+    match delivery {
+        Delivery::Stall(time) => sleep(*time).await,
+        Delivery::Raw(bytes) => return stream.write_all(bytes).await,
+        Delivery::Endless(head) => {
+            stream.write_all(head).await?;
+            loop {
+                stream.write_all(&[0; 16 << 10]).await?;
+            }
+        }
+        Delivery::Drip(head, pause) => {
+            stream.write_all(head).await?;
+            loop {
+                sleep(*pause).await;
+                stream.write_all(b"x").await?;
+            }
+        }
+        _ => {}
     }
     let (body, half) = (&answer.body, answer.body.len() / 2);
     let length = if *delivery == Delivery::Short {
@@ -132,6 +189,14 @@ async fn deliver(
     }
     match delivery {
         Delivery::Half => stream.write_all(&body[..half]).await,
+        Delivery::Cut(bytes) | Delivery::ResetAfter(bytes) => {
+            stream.write_all(&body[..body.len().min(*bytes)]).await
+        }
+        Delivery::Twice => {
+            stream.write_all(body).await?;
+            stream.write_all(&answer.head(length, close)).await?;
+            stream.write_all(body).await
+        }
         Delivery::Slow(bytes, pause) => {
             for chunk in body.chunks(*bytes) {
                 sleep(*pause).await;
@@ -199,5 +264,8 @@ fn parse(head: &str) -> Request {
             .collect(),
         form: Vec::new(),
         status: 0,
+        connection: 0,
+        sent: 0,
+        fault: None,
     }
 }

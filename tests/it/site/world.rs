@@ -1,4 +1,4 @@
-//! What the site knows: posts, comments, notes, pools, tags and the one account.
+//! What the site knows: posts, comments, notes, pools, tags and the one account; what people write is in [`Lore`].
 //!
 //! Promises: posts are sorted by id; change numbers and times only grow; a tag keeps its id once it was seen.
 
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::{
+    lore::{Lore, NoteVersion},
     posts::{EPOCH, Post},
     render,
 };
@@ -46,8 +47,10 @@ pub(super) struct Note {
     pub(super) id: u64,
     pub(super) post_id: u64,
     pub(super) created_at: i64,
+    pub(super) updated_at: i64,
     pub(super) active: bool,
     pub(super) body: String,
+    pub(super) version: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +70,7 @@ pub(super) struct World {
     pub(super) comments: Vec<Comment>,
     pub(super) notes: Vec<Note>,
     pub(super) pools: Vec<Pool>,
+    pub(super) lore: Lore,
     /// In order of first sight: a tag's id is its place plus one.
     pub(super) tags: Vec<String>,
     pub(super) tag_types: BTreeMap<String, u8>,
@@ -75,6 +79,9 @@ pub(super) struct World {
     pub(super) require_login: bool,
     pub(super) browsers_only: bool,
     pub(super) burst: Option<usize>,
+    /// What every ETag ends in.
+    pub(super) etag_end: String,
+    pub(super) weak_etags: bool,
     invented: u64,
     changes: u64,
     clock: i64,
@@ -91,6 +98,7 @@ impl World {
             comments: Vec::new(),
             notes: Vec::new(),
             pools: Vec::new(),
+            lore: Lore::new(),
             tags: Vec::new(),
             tag_types: artists.map(typed).into(),
             salt: None,
@@ -98,6 +106,8 @@ impl World {
             require_login: false,
             browsers_only: false,
             burst: None,
+            etag_end: String::new(),
+            weak_etags: false,
             invented: 0,
             changes: 0,
             clock: EPOCH + 1_000_000,
@@ -178,10 +188,31 @@ impl World {
                 id,
                 post_id,
                 created_at,
+                updated_at: created_at,
                 active,
                 body,
+                version: 0,
             });
+            self.keep_version(id);
         }
+    }
+
+    /// Writes a note anew: its next version.
+    pub(super) fn rewrite_note(&mut self, id: u64, body: &str) {
+        let now = self.tick();
+        let note = self.notes.iter_mut().find(|note| note.id == id);
+        let note = note.unwrap_or_else(|| panic!("there is no note {id}"));
+        (note.updated_at, note.body) = (now, body.to_owned());
+        let post = note.post_id;
+        self.edit(post, |post| post.last_noted_at = now);
+        self.keep_version(id);
+    }
+
+    fn keep_version(&mut self, id: u64) {
+        let note = self.notes.iter_mut().find(|note| note.id == id);
+        let note = note.expect("made or found by the caller");
+        note.version += 1;
+        self.lore.note_versions.push(NoteVersion::of(note));
     }
 
     pub(super) fn pool(&mut self, id: u64, name: &str, posts: &[u64]) {
@@ -213,8 +244,14 @@ impl World {
         self.posts.iter().map(truth).collect()
     }
 
-    fn tick(&mut self) -> i64 {
+    /// The time of the next event.
+    pub(super) fn tick(&mut self) -> i64 {
         self.clock += 1;
+        self.clock
+    }
+
+    /// The time on the site's clock.
+    pub(super) fn now(&self) -> i64 {
         self.clock
     }
 

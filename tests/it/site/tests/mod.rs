@@ -3,4 +3,5 @@
 mod extras;
 mod grammar;
 mod listings;
+mod lore;
 mod wire;
