@@ -20,7 +20,7 @@ use std::{
 pub(crate) use ballast::Ballast;
 pub use room::{Room, Short};
 pub use trouble::Trouble;
-pub(crate) use trouble::{is_crowded, is_too_large};
+pub(crate) use trouble::{is_broken, is_crowded, is_too_large};
 
 /// One operation that a test may count, refuse or die before.
 #[derive(Debug, Clone, Copy)]

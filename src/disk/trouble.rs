@@ -78,6 +78,20 @@ impl fmt::Display for Trouble {
     }
 }
 
+/// Whether the disk itself failed, or what leads to it: three such errors in a row are not a matter of one file.
+pub(crate) fn is_broken(error: &io::Error) -> bool {
+    let errors = [
+        Errno::IO,
+        Errno::NXIO,
+        Errno::NODEV,
+        Errno::STALE,
+        Errno::NOTCONN,
+        Errno::TIMEDOUT,
+    ];
+    let is = |errno: &Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    errors.iter().any(is)
+}
+
 /// Whether this process, or the machine, has no descriptor left.
 pub(crate) fn is_crowded(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE]

@@ -383,7 +383,7 @@ async fn failed(
     }
     if failure.crowded {
         runner.crowded().await;
-    } else if failure.class == Class::Storage {
+    } else if failure.broken_disk {
         runner.disk_failed(&failure.message).await;
     }
     match &verdict {

@@ -37,6 +37,8 @@ pub struct Failure {
     pub store: Option<store::Error>,
     /// Whether this process has no descriptor left: nobody's fault either.
     pub crowded: bool,
+    /// Whether the disk itself failed.
+    pub broken_disk: bool,
     /// Whether no connection to the host came about.
     pub unreached: bool,
 }
@@ -54,6 +56,7 @@ impl Failure {
             trouble: None,
             store: None,
             crowded: false,
+            broken_disk: false,
             unreached: false,
         }
     }
@@ -85,6 +88,7 @@ impl From<http::Error> for Failure {
             store: None,
             // The one thing of this machine's that a request can want for.
             crowded: error.class == Class::Storage,
+            broken_disk: false,
         }
     }
 }
@@ -96,6 +100,7 @@ impl From<archive::Error> for Failure {
         Self {
             trouble: error.trouble(),
             crowded: source.is_some_and(disk::is_crowded),
+            broken_disk: source.is_some_and(disk::is_broken),
             ..Self::new(
                 if too_large {
                     Class::TooLarge
