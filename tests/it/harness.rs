@@ -12,7 +12,6 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -64,6 +63,8 @@ impl Case {
     pub(super) fn new(posts: usize) -> Self {
         let (site, failing) = site(posts);
         let world = World::in_memory(site);
+        // So short that the record log is sealed in the middle of a run.
+        world.write("segment = \"16 KiB\"");
         let gone = Fault::Status(410, vec![], String::new());
         let gone = vec![Fault::Forever(Box::new(gone))];
         world.booru.script(What::File(failing), gone);
@@ -149,7 +150,8 @@ impl Case {
         );
         let committed: u64 = committed.map_or(0, |text| text.parse().expect("a number"));
         let log = fs::metadata(self.world.archive("records/current.jsonl"));
-        let length = log.map_or(0, |meta| meta.len());
+        let length =
+            sealed(&db, &self.world.archive("records"))? + log.map_or(0, |meta| meta.len());
         ensure(length >= committed, || {
             format!("{committed} bytes of records were stored, {length} are there")
         })
@@ -217,12 +219,8 @@ impl Case {
     }
 
     fn records_are_whole(&self) -> Verdict {
-        let log = fs::read_to_string(self.world.archive("records/current.jsonl"));
-        let log = log.map_err(|error| error.to_string())?;
-        let (mut items, mut gone) = (BTreeMap::new(), BTreeSet::new());
-        for (nth, line) in (1..).zip(log.lines()) {
-            let line: Value =
-                serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
+        let (mut items, mut gone) = (BTreeMap::new(), BTreeSet::<String>::new());
+        for (nth, line) in (1..).zip(self.world.records()) {
             ensure(line["seq"] == nth, || {
                 format!("line {nth} has number {}", line["seq"])
             })?;
@@ -289,6 +287,28 @@ pub(super) fn ensure(right: bool, objection: impl FnOnce() -> String) -> Verdict
 /// The one value that a query gives.
 pub(super) fn one<T: rusqlite::types::FromSql>(db: &Connection, sql: &str) -> T {
     db.query_row(sql, [], |row| row.get(0)).expect("one value")
+}
+
+/// Bytes of lines in the sealed segments that the database knows: each must be there as it was sealed.
+fn sealed(db: &Connection, folder: &Path) -> Result<u64, String> {
+    let mut select = db
+        .prepare("SELECT lower(hex(sha256)), bytes FROM segments ORDER BY base")
+        .expect("a query");
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
+    let mut length = 0;
+    for row in rows.expect("rows") {
+        let (name, bytes): (String, i64) = row.expect("a row");
+        let found = fs::read(folder.join(format!("{name}.jsonl.zst"))).unwrap_or_default();
+        ensure(hex::encode(Sha256::digest(&found)) == name, || {
+            format!("the segment {name} is not as it was sealed")
+        })?;
+        let lines = zstd::decode_all(&found[..]).map_err(|error| error.to_string())?;
+        ensure(lines.len() as u64 == bytes.unsigned_abs(), || {
+            format!("the segment {name} has {} bytes of lines", lines.len())
+        })?;
+        length += bytes.unsigned_abs();
+    }
+    Ok(length)
 }
 
 /// The objects of the database, with their sizes.

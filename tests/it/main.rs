@@ -38,6 +38,8 @@ mod starts;
 mod tour;
 mod troubles;
 mod under_way;
+#[cfg(debug_assertions)]
+mod upkeep_deaths;
 mod view;
 mod walking;
 mod wiki;

@@ -403,3 +403,34 @@ fn fault_25_a_stop_does_not_wait_for_a_database_that_somebody_else_holds() {
     world.run(0);
     world.holds_everything();
 }
+
+#[test]
+fn fault_20_a_machine_without_free_ports_is_waited_for() {
+    let strace = Command::new("strace").arg("-V").output();
+    if !strace.is_ok_and(|out| out.status.success()) {
+        println!("strace is not there: nothing was confirmed");
+        return;
+    }
+    let world = world(12);
+    let calls = world.beside("calls");
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-qq", "-e", "trace=connect", "-o"])
+        .arg(&calls);
+    strace.args(["-e", "inject=connect:error=EADDRNOTAVAIL:when=1..2"]);
+    strace.arg(env!("CARGO_BIN_EXE_larder"));
+    let out = world.spawn_by(strace, &["run"], "").wait(DEADLINE);
+    let calls = fs::read_to_string(calls).unwrap_or_default();
+    if !calls.contains("connect(") {
+        println!("strace may not trace here: nothing was confirmed");
+        return;
+    }
+    out.expect(0);
+    assert!(calls.contains("(INJECTED)"), "{calls}");
+    // Connections are kept: far fewer than requests.
+    let made = calls
+        .lines()
+        .filter(|line| line.contains("connect(") && !line.contains("INJECTED"));
+    assert!(made.count() < world.booru.log().len(), "{calls}");
+    world.holds_everything();
+}
