@@ -11,10 +11,10 @@ use crate::{
     class::Class,
     clock::{Clock, Millis},
     config::{Config, Site},
-    dialect::{Cursor, Endpoint, Position, Values},
+    dialect::{Asked, Cursor, Endpoint, Position, Values},
     http::{self, Accept, Http, Known, Outgoing, Reply},
     pace::{HostKey, Pace},
-    run::Failure,
+    run::{Failure, Mirrors},
     store::Reader,
     text::{duration, local_time},
     walk,
@@ -28,6 +28,7 @@ const PATIENCE: Millis = 30_000;
 pub struct ByHand {
     http: Http,
     pace: Pace,
+    mirrors: Mirrors,
     clock: Clock,
     /// Until when hosts asked to be left alone, and why.
     holds: Vec<(HostKey, Millis, String)>,
@@ -55,6 +56,7 @@ impl ByHand {
         Ok(Self {
             http: Http::new(&config.network)?,
             pace: Pace::new(),
+            mirrors: Mirrors::default(),
             clock,
             holds: rows.into_iter().filter_map(held).collect(),
             asked: std::cell::Cell::new(0),
@@ -64,6 +66,11 @@ impl ByHand {
     /// Requests made so far.
     pub fn asked(&self) -> u32 {
         self.asked.get()
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
     }
 
     /// The request for one page, with everything secret that the site wants to see; `None` when the dialect knows that these
@@ -98,7 +105,30 @@ impl ByHand {
         wait: impl FnOnce(&str),
     ) -> Result<Reply, Failure> {
         let key = self.turn(&out.url, site.api, wait).await?;
-        let reply = self.http.page(out, Accept::Json).await?;
+        let reply = self.mirrors.page(&self.http, site, out).await?;
+        self.heed(site, key, &reply);
+        Ok(reply)
+    }
+
+    /// Sends a request to the site itself, and never elsewhere in its stead; `wait` hears of a wait before it begins.
+    ///
+    /// # Errors
+    /// When there is no whole reply, or its host is to be left alone for longer than a person waits.
+    pub async fn send(
+        &self,
+        site: &Site,
+        out: &Outgoing,
+        accept: Accept,
+        wait: impl FnOnce(&str),
+    ) -> Result<Reply, Failure> {
+        let key = self.turn(&out.url, site.api, wait).await?;
+        let reply = self.http.page(out, accept).await?;
+        self.heed(site, key, &reply);
+        Ok(reply)
+    }
+
+    /// Keeps what a reply says of when to ask again.
+    fn heed(&self, site: &Site, key: Option<HostKey>, reply: &Reply) {
         if let (Some(wait), Some(key)) = (reply.retry_after, key) {
             self.pace.host(&key, site.api).hold(
                 wait,
@@ -106,7 +136,6 @@ impl ByHand {
                 Some(reply.status),
             );
         }
-        Ok(reply)
     }
 
     /// Begins to download a file of the site and reads its first bytes. Returns its media type, length and those bytes.
@@ -121,6 +150,7 @@ impl ByHand {
     ) -> Result<(Option<String>, Option<u64>, bytes::Bytes), Failure> {
         self.turn(&url, site.media, wait).await?;
         let mut out = Outgoing::get(url);
+        out.headers.clone_from(&site.dialect.media_headers);
         out.proxy.clone_from(&site.proxy);
         let allowed = |host: &str, port| crate::fetch::allowed(site, host, port);
         let mut download = self.http.file(&out, &Known::default(), &allowed).await?;
@@ -187,8 +217,12 @@ pub fn accepted(
     cursor: &Cursor,
     reply: &Reply,
 ) -> Result<(), Failure> {
-    walk::classify(site, endpoint, params, cursor, reply)?;
-    match endpoint.reported(&reply.body, params, cursor) {
+    let asked = Asked {
+        status: reply.status,
+        ..Asked::new(&site.url, &[], params, cursor)
+    };
+    walk::classify(site, endpoint, &asked, reply)?;
+    match endpoint.reported(&reply.body, &asked) {
         None => Ok(()),
         Some(error) => Err(Failure {
             status: Some(reply.status),

@@ -14,7 +14,7 @@ use crate::{
     class::Class,
     clock::Millis,
     config::{Login, Network, Proof, Secret, Site},
-    dialect::{Endpoint, Entry, Values},
+    dialect::{Asked, Endpoint, Entry, Values},
     fetch::allowed,
     http::{Outgoing, Reply, redact},
     run::Failure,
@@ -261,7 +261,10 @@ fn listing(site: &Site, endpoint: &Endpoint, reply: &Reply) -> (Finding, Option<
     let name = &endpoint.name;
     let page = probed(endpoint).and_then(|params| {
         let start = endpoint.paging(&params).start();
-        let page = endpoint.read(&reply.body, &site.url, &[], &params, &start.cursor);
+        let page = endpoint.read(
+            &reply.body,
+            &Asked::new(&site.url, &[], &params, &start.cursor),
+        );
         page.map_err(|error| Failure::new(error.class, error.message))
     });
     let page = match page {

@@ -107,11 +107,7 @@ pub async fn fetch(
 
 /// Whether files may come from this host: the site's own, or one of its media hosts.
 pub fn allowed(site: &Site, host: &str, port: u16) -> bool {
-    let own = site.url.host_str() == Some(host) && site.url.port_or_known_default() == Some(port);
-    own || site
-        .media_hosts
-        .iter()
-        .any(|pattern| pattern.matches(host, port))
+    site.takes_files_from(host, port)
 }
 
 /// What became of a request for a file.
@@ -133,15 +129,17 @@ async fn download(
         .url
         .parse()
         .map_err(|_| Failure::new(Class::BadUrl, format!("`{}` is not a URL", task.url)))?;
+    let site = job.site_with_id(&task.site).clone();
     let mut out = Outgoing::get(url);
+    out.headers.clone_from(&site.dialect.media_headers);
     tracing::debug!(job.name = %job.name, "GET {}", redact(&out.url));
-    out.proxy.clone_from(&job.site.proxy);
+    out.proxy.clone_from(&site.proxy);
     // An address may change while its bytes stay: the hash names them better.
     let bytes = task.named.as_deref().unwrap_or(&task.url);
     let transfer = Transfer {
         context,
         host,
-        site: job.site.clone(),
+        site,
         out,
         wanted: promised(&task),
         name: format!("{:x}.{:x}", lease.task, lease.token),

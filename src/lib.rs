@@ -10,6 +10,7 @@
 //!    its SHA-256; the writer syncs folders and the record log, then commits.
 //! 5. When an item's last file is stored or has failed, its record is in the log; [`status`] reads the same tables.
 
+pub mod action;
 pub mod archive;
 pub mod by_hand;
 pub mod class;
@@ -21,6 +22,7 @@ pub mod dialect;
 pub mod disk;
 pub mod doctor;
 pub mod fetch;
+pub mod history;
 pub mod http;
 pub mod pace;
 pub mod run;

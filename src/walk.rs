@@ -2,34 +2,45 @@
 //!
 //! Looks at a reply before it parses it: a status, a login form or a challenge decides before any filter does.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::{
+    archive::{Digest, record_digest},
     class::Class,
     clock::{Millis, is_over},
     config::{Job, Site},
     dialect::{
-        By, Cursor, Endpoint, Entry, Login, Page, ParamKind, Position, Predicate, Request, Step,
-        Values,
+        Asked, By, Endpoint, Entry, Follow, Gone, Login, NotFound, Page, ParamKind, Predicate,
+        Request, Shown, Step, Values,
     },
     fetch::allowed,
-    http::{self, Accept, Outgoing, Reply, redact, wall},
+    http::{self, Outgoing, Reply, redact, wall},
     pace::HostKey,
     run::{Context, Failure, days_key},
-    store::{Lease, PageCommit, PageOutcome, PageTask},
+    store::{Lease, PageCommit, PageOutcome, PageTask, Seen},
     text::one_line,
 };
+
+/// Follow-ups that may lead to each other: a user, their works, a work, its comments, the replies to one, and one more.
+const MOST_DEPTH: u32 = 6;
+/// Bytes of a reply that are kept as evidence that something is gone.
+const MOST_EVIDENCE: usize = 16 << 10;
+/// Entries that no listing loses between two runs.
+const MANY: u64 = 1000;
 
 /// What a page led to.
 #[derive(Debug)]
 pub struct Walked {
     /// What the store made of it.
     pub outcome: PageOutcome,
-    /// Hosts that now have tasks.
-    pub hosts: BTreeSet<HostKey>,
+    /// Hosts that now have tasks, with the site of each.
+    pub hosts: BTreeMap<HostKey, Arc<Site>>,
     /// Whether it is a page of the job's own listing, not of a follow-up.
     pub listing: bool,
     /// Items that were kept of it.
@@ -38,22 +49,28 @@ pub struct Walked {
     pub asked: bool,
 }
 
-/// The endpoint of a page task.
+/// The site of a page task, and its endpoint there.
 ///
 /// # Errors
-/// When the dialect has none of that name.
-pub fn endpoint<'a>(site: &'a Site, task: &PageTask) -> Result<&'a Arc<Endpoint>, Failure> {
-    let endpoints = &site.dialect.endpoints;
-    let missing = || {
-        Failure::new(
-            Class::Dialect,
-            format!(
-                "the dialect {} has no endpoint `{}`",
-                site.dialect.name, task.endpoint
-            ),
-        )
-    };
-    endpoints.get(&task.endpoint).ok_or_else(missing)
+/// When the job's sites or their dialects do not know it.
+pub fn endpoint<'a>(
+    job: &'a Job,
+    task: &PageTask,
+) -> Result<(&'a Arc<Site>, &'a Arc<Endpoint>), Failure> {
+    let missing = |what: String| Failure::new(Class::Dialect, what);
+    let site = job.site_called(task.site.as_deref()).ok_or_else(|| {
+        let name = task.site.as_deref().unwrap_or_default();
+        missing(format!("the job does not lead to the site {name} any more"))
+    })?;
+    // Actions are not among the endpoints: no task can reach one, whatever names it.
+    let endpoint = site.dialect.endpoints.get(&task.endpoint);
+    let endpoint = endpoint.ok_or_else(|| {
+        missing(format!(
+            "the dialect {} has no endpoint `{}`",
+            site.dialect.name, task.endpoint
+        ))
+    })?;
+    Ok((site, endpoint))
 }
 
 /// The first page of a walk of a job's listing with `params`.
@@ -63,9 +80,54 @@ pub fn first_page(job: &Job, params: Values) -> PageTask {
         at: job.listing.paging(&params).start(),
         params,
         depth: 0,
+        site: None,
+        needed: false,
         day: None,
         item: None,
     }
+}
+
+/// The first page that something met at `from` leads to, where the job's sites know it.
+fn leads_to(job: &Job, from: &PageTask, follow: &Follow, depth: u32) -> Option<PageTask> {
+    let site = match &follow.dialect {
+        None => job.site_called(from.site.as_deref())?,
+        Some(dialect) => job.sites().find(|site| site.dialect.name == *dialect)?,
+    };
+    let endpoint = site.dialect.endpoints.get(&follow.endpoint)?;
+    Some(PageTask {
+        endpoint: follow.endpoint.clone(),
+        params: follow.params.clone(),
+        at: endpoint.paging(&follow.params).start(),
+        depth,
+        day: None,
+        site: (site.name != job.site.name).then(|| site.name.clone()),
+        needed: false,
+        item: None,
+    })
+}
+
+/// Pages of other endpoints that belong to the same listing as the page of `task`.
+///
+/// # Errors
+/// When one leads to an endpoint that is not known.
+pub fn continued(job: &Job, task: &PageTask, page: &Page) -> Result<Vec<PageTask>, Failure> {
+    let next = |follow: &Follow| {
+        let next = leads_to(job, task, follow, task.depth).ok_or_else(|| {
+            Failure::new(
+                Class::Dialect,
+                format!(
+                    "`{}` goes on with an unknown endpoint `{}`",
+                    task.endpoint, follow.endpoint
+                ),
+            )
+        })?;
+        Ok(PageTask {
+            needed: task.needed,
+            item: task.item,
+            ..next
+        })
+    };
+    page.follow.iter().map(next).collect()
 }
 
 /// Whether a walk of this job that comes to its end has shown everything that its listing holds. Page numbers drift while
@@ -88,7 +150,8 @@ pub fn limit(job: &Job, endpoint: &Endpoint, task: &PageTask) -> Option<u32> {
         // Page numbers mean nothing without the size that they were counted with.
         return task.at.limit;
     }
-    let limit = paging.limit(job.site.page_size)?;
+    let site = job.site_called(task.site.as_deref()).unwrap_or(&job.site);
+    let limit = paging.limit(site.page_size)?;
     let most = job
         .max_items
         .filter(|_| task.depth == 0 && paging.max.is_some());
@@ -102,27 +165,28 @@ pub fn limit(job: &Job, endpoint: &Endpoint, task: &PageTask) -> Option<u32> {
 ///
 /// # Errors
 /// When a filter fails or a secret is unset.
-pub fn outgoing(
-    job: &Job,
-    endpoint: &Endpoint,
-    task: &PageTask,
-    now: Millis,
-) -> Result<Option<Outgoing>, Failure> {
-    let site = &job.site;
+pub fn outgoing(job: &Job, task: &PageTask, now: Millis) -> Result<Option<Outgoing>, Failure> {
+    let (site, endpoint) = endpoint(job, task)?;
     let request = endpoint
         .request(site, &task.params, &task.at, limit(job, endpoint, task))
         .map_err(|error| Failure::new(Class::Dialect, error))?;
-    request
-        .map(|request| with_secrets(site, request, now))
-        .transpose()
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    with_secrets(site, request, now).map(Some)
 }
 
-/// A request with everything secret attached that its site wants to see.
+/// A request with what the site must be shown besides: its login, headers and cookies.
 ///
 /// # Errors
 /// When a secret is unset.
 pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoing, Failure> {
-    let mut out = Outgoing::get(request.url);
+    let mut out = Outgoing {
+        method: request.method,
+        headers: request.headers,
+        body: request.body,
+        ..Outgoing::get(request.url)
+    };
     if let (Some(login), Some(hook)) = (&site.login, site.dialect.login) {
         out.secret_query = Login::query(hook, login, &site.vars)
             .map_err(|error| Failure::new(Class::Auth, error))?;
@@ -133,8 +197,8 @@ pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoi
     Ok(out)
 }
 
-/// Fetches and stores one page. `earlier` is how many entries an earlier walk of the listing met. `asked` is called when the
-/// reply is in, so that the connection can serve the next.
+/// Fetches and stores one page. `earlier` is how many entries an earlier walk of the listing met. `asked` is called when a
+/// good reply is in, so that the connection can serve the next.
 ///
 /// # Errors
 /// The failure to judge; nothing was stored.
@@ -146,8 +210,6 @@ pub async fn walk(
     mut task: PageTask,
     asked: impl FnOnce(),
 ) -> Result<Walked, Failure> {
-    let site = &job.site;
-    let endpoint = endpoint(site, &task)?.clone();
     let now = context.store.clock().now();
     if task.begins_day().is_some()
         && let Some(day) = &mut task.day
@@ -155,19 +217,46 @@ pub async fn walk(
         // Now, before it is asked for: a listing of a day that is not over may still grow behind the walk.
         day.settled = is_over(day.date, now);
     }
-    let Some(out) = outgoing(job, &endpoint, &task, now)? else {
+    let Some(out) = outgoing(job, &task, now)? else {
         asked();
         return commit(context, job, lease, task, None).await;
     };
     let url = redact(&out.url);
-    tracing::debug!(job.name = %job.name, "GET {url}");
+    tracing::debug!(job.name = %job.name, "{} {url}", out.method.word());
     let named = |failure: Failure| failure.about(&url);
-    let reply = context.http.page(&out, Accept::Json).await;
+    let (site, _) = endpoint(job, &task)?;
+    let reply = context.mirrors.page(&context.http, site, &out).await;
     let reply = reply.map_err(|error| named(error.into()))?;
-    asked();
-    let page = read(&context.readers, job, &endpoint, &task, reply).await;
-    let page = page.and_then(|page| believed(job, &endpoint, &task, page, earlier));
-    commit(context, job, lease, task, Some(page.map_err(named)?)).await
+    // After a refusal nobody asks before it is judged: it may be that all have to wait.
+    if (200..300).contains(&reply.status) {
+        asked();
+    }
+    let page = read(&context.readers, job, &task, reply).await;
+    let page = page.map_err(|failure| named(with_advice(site, failure)))?;
+    let page = believed(job, &task, page, earlier).map_err(named)?;
+    commit(context, job, lease, task, Some(page)).await
+}
+
+/// Which setting to renew is part of what happened, where a login is at fault.
+fn with_advice(site: &Site, failure: Failure) -> Failure {
+    let Some(credential) = site.dialect.credential.as_deref() else {
+        return failure;
+    };
+    if failure.class != Class::Auth {
+        return failure;
+    }
+    Failure {
+        message: format!(
+            "{}; set or renew `{credential}` of [sites.{}]",
+            failure.message,
+            if site.name.contains('.') {
+                format!("{:?}", site.name)
+            } else {
+                site.name.clone()
+            }
+        ),
+        ..failure
+    }
 }
 
 /// Classifies a reply and reads it off the async threads, two at once at most.
@@ -177,7 +266,6 @@ pub async fn walk(
 pub async fn read(
     readers: &Semaphore,
     job: &Arc<Job>,
-    endpoint: &Arc<Endpoint>,
     task: &PageTask,
     reply: Reply,
 ) -> Result<Page, Failure> {
@@ -185,23 +273,30 @@ pub async fn read(
         .acquire()
         .await
         .map_err(|_| Failure::new(Class::Dialect, "larder is stopping"))?;
-    let (job, endpoint, task) = (job.clone(), endpoint.clone(), task.clone());
+    let (job, task) = (job.clone(), task.clone());
     let parsing = tokio::task::spawn_blocking(move || {
-        classify(&job.site, &endpoint, &task.params, &task.at.cursor, &reply)?;
-        if std::str::from_utf8(&reply.body).is_err() {
-            tracing::warn!(
-                job.name = %job.name,
-                "A page of `{}` is not UTF-8: its text is mended, the bytes are kept as hex", job.name
-            );
-        }
-        let with: &[String] = if task.depth == 0 { &job.with } else { &[] };
-        let (params, cursor) = (&task.params, &task.at.cursor);
-        let page = endpoint.read(&reply.body, &job.site.url, with, params, cursor);
-        let mut page = page.map_err(|error| Failure {
-            status: Some(reply.status),
-            retry_after: error.wait.or(reply.retry_after),
-            ..Failure::new(error.class, error.message)
-        })?;
+        let (site, endpoint) = endpoint(&job, &task)?;
+        let with: Vec<_> = job
+            .with
+            .iter()
+            .filter(|name| task.depth == 0 || job.listing.deeper().any(|deeper| deeper == *name))
+            .cloned()
+            .collect();
+        let asked = Asked {
+            base: &site.url,
+            params: &task.params,
+            cursor: &task.at.cursor,
+            status: reply.status,
+            with: &with,
+        };
+        let page = page(&job, site, endpoint, &asked, &reply);
+        let mut page = match page {
+            Err(mut failure) => {
+                failure.slow_down |= site.dialect.throttle.statuses.contains(&reply.status);
+                not_there(endpoint, &task, &reply, failure)?
+            }
+            Ok(page) => page,
+        };
         if task.depth == 0
             && let Some(predicate) = &job.filter
         {
@@ -220,24 +315,105 @@ pub async fn read(
     })
 }
 
+fn page(
+    job: &Job,
+    site: &Site,
+    endpoint: &Endpoint,
+    asked: &Asked<'_>,
+    reply: &Reply,
+) -> Result<Page, Failure> {
+    classify(site, endpoint, asked, reply)?;
+    if std::str::from_utf8(&reply.body).is_err() {
+        tracing::warn!(
+            job.name = %job.name,
+            "A page of `{}` is not UTF-8: its text is mended, the bytes are kept as hex", job.name
+        );
+    }
+    let page = endpoint.read(&reply.body, asked);
+    page.map_err(|error| Failure {
+        status: Some(reply.status),
+        retry_after: error.wait.or(reply.retry_after),
+        ..Failure::new(error.class, error.message)
+    })
+}
+
+/// What a dialect makes of a 404: an empty page, or the end of the item that the page is about. Otherwise it is a failure.
+fn not_there(
+    endpoint: &Endpoint,
+    task: &PageTask,
+    reply: &Reply,
+    failure: Failure,
+) -> Result<Page, Failure> {
+    let meant = endpoint
+        .not_found
+        .filter(|_| matches!(failure.class, Class::Http404 | Class::Http410));
+    let nothing = Page {
+        entries: Vec::new(),
+        shown: Shown::default(),
+        follow: Vec::new(),
+        gone: None,
+        filtered: 0,
+    };
+    match meant {
+        Some(NotFound::Empty) => Ok(nothing),
+        // A page of HTML may be a proxy's, which knows nothing of items.
+        Some(NotFound::Gone) if task.item.is_some() && !is_html(reply) => {
+            let raw = std::str::from_utf8(&reply.body).ok();
+            let raw = raw.filter(|raw| {
+                raw.len() < MOST_EVIDENCE
+                    && serde_json::from_str::<serde::de::IgnoredAny>(raw).is_ok()
+            });
+            let gone = Gone {
+                why: failure.message,
+                raw: raw.map(str::to_owned),
+            };
+            Ok(Page {
+                gone: Some(gone),
+                ..nothing
+            })
+        }
+        _ => Err(failure),
+    }
+}
+
 /// The page, unless it is empty where it cannot be.
 ///
 /// # Errors
 /// What contradicts it.
 pub fn believed(
     job: &Job,
-    endpoint: &Endpoint,
     task: &PageTask,
     page: Page,
     earlier: Option<u64>,
 ) -> Result<Page, Failure> {
+    let (_, endpoint) = endpoint(job, task)?;
     let earlier = earlier.filter(|_| task.depth == 0 && task.day.is_none());
+    if let Some(before) = throttled_at(endpoint, task, &page.shown, earlier) {
+        let message =
+            format!("the site shows 0 entries where it had {before}: that is how it throttles");
+        return Err(Failure::new(Class::RateLimited, message));
+    }
     let limit = limit(job, endpoint, task);
     let paging = endpoint.paging(&task.params);
     match paging.doubts(&task.at, &page.shown, limit, earlier) {
         Some(why) => Err(Failure::new(Class::Listing, why)),
         None => Ok(page),
     }
+}
+
+/// The entries that there were before a total of 0 came, where that is how the site throttles.
+fn throttled_at(
+    endpoint: &Endpoint,
+    task: &PageTask,
+    shown: &Shown,
+    earlier: Option<u64>,
+) -> Option<u64> {
+    if !endpoint.zero_throttles || shown.total != Some(0) || shown.count > 0 {
+        return None;
+    }
+    // A small listing may well have become empty since the last run.
+    let before = task.at.total.or(earlier.filter(|total| *total >= MANY));
+    before.filter(|before| *before > 0)
 }
 
 /// What the reply is before anybody reads it as a page.
@@ -247,12 +423,10 @@ pub fn believed(
 pub fn classify(
     site: &Site,
     endpoint: &Endpoint,
-    params: &Values,
-    cursor: &Cursor,
+    asked: &Asked<'_>,
     reply: &Reply,
 ) -> Result<(), Failure> {
-    let html = reply.content_type.as_deref() == Some("text/html")
-        || reply.body.trim_ascii_start().starts_with(b"<");
+    let html = is_html(reply);
     let failure = |class, message: String, slow_down| Failure {
         status: Some(reply.status),
         retry_after: reply.retry_after,
@@ -279,7 +453,7 @@ pub fn classify(
     let reported = if html {
         None
     } else {
-        endpoint.reported(&reply.body, params, cursor)
+        endpoint.reported(&reply.body, asked)
     };
     let class = match (&reported, reply.status) {
         (_, 429) => Class::RateLimited,
@@ -304,6 +478,11 @@ pub fn classify(
     })
 }
 
+fn is_html(reply: &Reply) -> bool {
+    reply.content_type.as_deref() == Some("text/html")
+        || reply.body.trim_ascii_start().starts_with(b"<")
+}
+
 async fn commit(
     context: &Context,
     job: &Arc<Job>,
@@ -311,26 +490,31 @@ async fn commit(
     task: PageTask,
     page: Option<Page>,
 ) -> Result<Walked, Failure> {
-    let site = &job.site;
-    let host = HostKey::from_url(&site.url)
-        .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))?;
-    let endpoint = endpoint(site, &task)?;
-    let mut hosts = BTreeSet::from([host.clone()]);
+    let (site, endpoint) = endpoint(job, &task)?;
+    let host = host_of(site)?;
+    let mut hosts = BTreeMap::from([(host.clone(), site.clone())]);
     let (listing, asked) = (task.depth == 0, page.is_some());
+    let (continued, gone) = match &page {
+        Some(page) => (continued(job, &task, page)?, page.gone.clone()),
+        None => (Vec::new(), None),
+    };
     let mut commit = PageCommit {
         lease,
         site: site.id.clone(),
         host: host.as_str().to_owned(),
-        roles: job
-            .files
-            .clone()
-            .unwrap_or_else(|| endpoint.roles.iter().take(1).cloned().collect()),
+        roles: job.files.clone().unwrap_or_else(|| endpoint.files.clone()),
         items: Vec::new(),
+        continued: queued(job, continued, &mut hosts)?,
+        gone: gone.map(|gone| (gone.why, gone.raw)),
+        full: context.full,
         immutable: endpoint.immutable,
         refused: BTreeSet::new(),
         bad: Vec::new(),
         filtered: page.as_ref().map_or(0, |page| page.filtered),
-        total: page.as_ref().and_then(|page| page.shown.total),
+        total: page
+            .as_ref()
+            .and_then(|page| page.shown.total)
+            .filter(|_| task.at.slices == 0),
         days: task.day.map(|_| days_key(job)),
         step: Step::End,
         task,
@@ -342,7 +526,7 @@ async fn commit(
                 .paging(&commit.task.params)
                 .step(&commit.task.at, &page.shown, limit);
         for entry in page.entries {
-            select(job, &mut commit, entry, &mut hosts);
+            select(job, site, &mut commit, entry, &mut hosts)?;
         }
     }
     let items = commit.items.len();
@@ -360,6 +544,27 @@ async fn commit(
     })
 }
 
+fn host_of(site: &Site) -> Result<HostKey, Failure> {
+    HostKey::from_url(&site.url)
+        .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))
+}
+
+/// Pages with the host of each.
+fn queued(
+    job: &Job,
+    pages: Vec<PageTask>,
+    hosts: &mut BTreeMap<HostKey, Arc<Site>>,
+) -> Result<Vec<(PageTask, String)>, Failure> {
+    let mut queued = Vec::new();
+    for page in pages {
+        let (site, _) = endpoint(job, &page)?;
+        let host = host_of(site)?;
+        queued.push((page, host.to_string()));
+        hosts.insert(host, site.clone());
+    }
+    Ok(queued)
+}
+
 /// Asks a job's `where`. An error in it keeps the item and is reported.
 fn is_wanted(job: &Job, predicate: &Predicate, entry: &Entry) -> bool {
     let Entry::Good(item) = entry else {
@@ -373,10 +578,19 @@ fn is_wanted(job: &Job, predicate: &Predicate, entry: &Entry) -> bool {
 }
 
 /// Sorts one entry: an item with what it needs, or unreadable.
-fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet<HostKey>) {
+fn select(
+    job: &Job,
+    site: &Arc<Site>,
+    commit: &mut PageCommit,
+    entry: Entry,
+    hosts: &mut BTreeMap<HostKey, Arc<Site>>,
+) -> Result<(), Failure> {
     let item = match entry {
         Entry::Good(item) => item,
-        Entry::Bad { raw, message } => return commit.bad.push((raw, message)),
+        Entry::Bad { raw, message } => {
+            commit.bad.push((raw, message));
+            return Ok(());
+        }
     };
     for url in item
         .files
@@ -391,27 +605,45 @@ fn select(job: &Job, commit: &mut PageCommit, entry: Entry, hosts: &mut BTreeSet
             continue;
         };
         let port = url.port_or_known_default().unwrap_or(0);
-        if allowed(&job.site, url.host_str().unwrap_or_default(), port) {
-            hosts.insert(key);
+        if allowed(site, url.host_str().unwrap_or_default(), port) {
+            hosts.entry(key).or_insert_with(|| site.clone());
         } else {
             commit.refused.insert(key.to_string());
         }
     }
-    let follow = item.follow.iter().filter_map(|follow| {
-        let endpoint = job.site.dialect.endpoints.get(&follow.endpoint)?;
-        let at = endpoint.paging(&follow.params).start();
-        let at = Position { number: 0, ..at };
-        Some(PageTask {
-            endpoint: follow.endpoint.clone(),
-            params: follow.params.clone(),
-            at,
-            day: None,
-            depth: commit.task.depth + 1,
-            item: None,
-        })
+    let task = &commit.task;
+    let lead = |follow: &Vec<Follow>, needed: bool| {
+        let page = |follow: &Follow| {
+            let page = leads_to(job, task, follow, task.depth + 1)
+                .filter(|page| page.depth <= MOST_DEPTH)
+                .ok_or_else(|| follow.endpoint.clone())?;
+            Ok(PageTask { needed, ..page })
+        };
+        follow.iter().map(page).collect::<Result<Vec<_>, String>>()
+    };
+    let (needs, with) = match (lead(&item.follow, true), lead(&item.also, false)) {
+        (Ok(needs), Ok(with)) => (needs, with),
+        (Err(unknown), _) | (_, Err(unknown)) => {
+            let raw = item.raw.values().next().map_or("", |raw| raw.get());
+            let message = format!("it leads to `{unknown}`, which is no endpoint, or too deep");
+            commit.bad.push((raw.to_owned(), message));
+            return Ok(());
+        }
+    };
+    // What was said of it, what is wanted and what that leads to: when all that is as it was, so is what it leads to.
+    let said = (!needs.is_empty()).then(|| {
+        let item_said = record_digest(&site.id, &item, &[]);
+        let text = serde_json::to_vec(&(item_said.to_string(), &commit.roles, &item.follow));
+        Digest::of(&text.expect("plain JSON values"))
     });
-    let follow = follow.collect();
-    commit.items.push((*item, follow));
+    let seen = Seen {
+        item: *item,
+        needs: queued(job, needs, hosts)?,
+        with: queued(job, with, hosts)?,
+        said,
+    };
+    commit.items.push(seen);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -106,6 +106,7 @@ fn check_line(line: &[u8]) -> Result<u64, String> {
         parent: line.parent,
         files: Vec::new(),
         follow: Vec::new(),
+        also: Vec::new(),
         gone: None,
         stub: false,
         stats: serde_json::Map::new(),

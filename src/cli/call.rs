@@ -1,16 +1,18 @@
-//! `larder call`: one request by hand.
+//! `larder call`: one request by hand. An action is shown, and sent only with `--yes`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{
     Unknown, Usage, eprint, exit, load, print,
     run::{refuse_unset_of, runtime},
 };
 use crate::{
+    action::Prepared,
     by_hand::{ByHand, accepted},
     class::Class,
     config::{Config, Site, reader::suggest},
-    dialect::{Cursor, Endpoint, Position, Values, pretty},
+    dialect::{Action, Cursor, Endpoint, Param, Position, Value, Values, pretty},
+    http::Reply,
     run::{Failure, on_day},
     text::json,
 };
@@ -20,15 +22,20 @@ use crate::{
 `larder sites SITE` lists the endpoints and their parameters. Besides these, KEY may be what tells one page from another: \
 page, offset, limit, or a variable of the endpoint's cursor, such as before=1234567. A list is given by its KEY once for \
 each value. The request waits for its turn, logs in and sends cookies like any other. The reply is printed as JSON; when \
-the site refuses, the exit code is 1.")]
+the site refuses, the exit code is 1.
+
+An action, which changes your account, is printed as it would be sent, with *** for secrets, and sent only with --yes.")]
 pub(super) struct Call {
     /// A site of the configuration, or a built-in one
     site: String,
-    /// One of its listings or lookups
+    /// One of its listings, look-ups or actions
     endpoint: String,
     /// Parameters and page variables
     #[arg(value_name = "KEY=VALUE", value_parser = pair)]
     values: Vec<(String, String)>,
+    /// Send an action
+    #[arg(long)]
+    yes: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -49,9 +56,13 @@ impl Call {
     pub(super) fn run(&self, path: &Path) -> anyhow::Result<u8> {
         let config = load(path)?;
         let site = site(&config, &self.site)?;
-        let endpoints = &site.dialect.endpoints;
+        let (endpoints, actions) = (&site.dialect.endpoints, &site.dialect.actions);
+        if let Some(action) = actions.get(&self.endpoint) {
+            return self.act(&config, &site, action);
+        }
         let endpoint = endpoints.get(&self.endpoint).ok_or_else(|| {
-            let hint = suggest(&self.endpoint, endpoints.keys().map(String::as_str));
+            let known = endpoints.keys().chain(actions.keys());
+            let hint = suggest(&self.endpoint, known.map(String::as_str));
             Usage(format!(
                 "{} has no endpoint `{}`{hint}",
                 site.name, self.endpoint
@@ -78,33 +89,61 @@ impl Call {
         if let Err(failure) = accepted(&site, endpoint, &params, &at.cursor, &reply) {
             return Ok(refused(&failure));
         }
-        match pretty(&reply.body) {
-            Ok(text) => print(format_args!("{}\n", json(&text)))?,
-            Err(why) => {
-                return Ok(refused(&Failure::new(
-                    Class::Listing,
-                    format!("the reply is {why}"),
-                )));
-            }
-        }
-        Ok(exit::OK)
+        show(&reply)
     }
 
-    /// The parameters, the page, and the number of its entries.
-    fn values(&self, endpoint: &Endpoint) -> Result<(Values, Position, Option<u32>), String> {
+    /// Shows an action, and sends it when a person has said so.
+    fn act(&self, config: &Config, site: &Arc<Site>, action: &Arc<Action>) -> anyhow::Result<u8> {
+        let mut given = Values::new();
+        for (key, texts) in self.texts() {
+            let param = action.params.get(key).ok_or_else(|| {
+                let hint = suggest(key, action.params.keys().map(String::as_str));
+                Usage(format!("`{}` takes no `{key}`{hint}", action.name))
+            })?;
+            given.insert(key.to_owned(), parsed(param, key, &texts).map_err(Usage)?);
+        }
+        let values = action.complete(&given).map_err(Usage)?;
+        refuse_unset_of(config, [&**site])?;
+        let by_hand = ByHand::new(config, super::clock())?;
+        let prepared = Prepared::new(site, action, values, by_hand.now())
+            .map_err(|failure| Usage(format!("cannot ask: {}", failure.message)))?;
+        let shown = prepared.shown(&config.network.user_agent);
+        if !self.yes {
+            print(format_args!("{}\n", shown.trim_end()))?;
+            eprint("larder: nothing was sent; --yes sends it");
+            return Ok(exit::OK);
+        }
+        let reply = runtime()?.block_on(prepared.send(&by_hand, |wait| {
+            eprint(&format!("larder: {wait}; waiting"));
+        }));
+        match reply {
+            // Some sites say nothing more than that.
+            Ok(reply) if pretty(&reply.body).is_err() => {
+                eprint(&format!("larder: sent; the site answered {}", reply.status));
+                Ok(exit::OK)
+            }
+            Ok(reply) => show(&reply),
+            Err(failure) => Ok(refused(&failure)),
+        }
+    }
+
+    /// What was given, by key.
+    fn texts(&self) -> BTreeMap<&str, Vec<String>> {
         let mut texts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (key, value) in &self.values {
             texts.entry(key).or_default().push(value.clone());
         }
+        texts
+    }
+
+    /// The parameters, the page, and the number of its entries.
+    fn values(&self, endpoint: &Endpoint) -> Result<(Values, Position, Option<u32>), String> {
         let (mut given, mut cursor, mut limit) = (Values::new(), Cursor::new(), None);
         let pages = endpoint.page_variables();
-        for (key, texts) in texts {
+        for (key, texts) in self.texts() {
             let last = texts.last().map_or("", String::as_str);
             if let Some(param) = endpoint.params.get(key) {
-                let value = param
-                    .parse(&texts)
-                    .map_err(|why| format!("`{key}`: {why}"))?;
-                given.insert(key.to_owned(), value);
+                given.insert(key.to_owned(), parsed(param, key, &texts)?);
             } else if key == "limit" && pages.contains(key) {
                 let number = last.parse().ok().filter(|n| *n > 0);
                 limit =
@@ -134,6 +173,22 @@ impl Call {
         }
         Ok((params, at, limit))
     }
+}
+
+fn parsed(param: &Param, key: &str, texts: &[String]) -> Result<Value, String> {
+    param.parse(texts).map_err(|why| format!("`{key}`: {why}"))
+}
+
+/// Prints a reply.
+fn show(reply: &Reply) -> anyhow::Result<u8> {
+    match pretty(&reply.body) {
+        Ok(text) => print(format_args!("{}\n", json(&text)))?,
+        Err(why) => {
+            let why = format!("the reply is {why}");
+            return Ok(refused(&Failure::new(Class::Listing, why)));
+        }
+    }
+    Ok(exit::OK)
 }
 
 /// Says why the site did not answer, and what to do.

@@ -112,7 +112,7 @@ fn first_request(job: &Job) -> Result<String, String> {
     let Some(request) = request else {
         return Ok("  asks nothing: these parameters match nothing\n".to_owned());
     };
-    let mut text = format!("  asks first  GET {}\n", one_line(request.url.as_str()));
+    let mut text = format!("  asks first  {}\n", one_line(&request.to_string()));
     if let (Some(newest), Some(oldest)) = (first.day, walks.firsts.last().and_then(|p| p.day)) {
         let _ = match walks.firsts.len() {
             1 => writeln!(text, "  days        1: {}", newest.date),

@@ -10,7 +10,9 @@ mod doctor;
 mod failures;
 mod forget;
 mod gc;
+mod history;
 mod log;
+mod man;
 mod objects;
 mod progress;
 mod rebuild;
@@ -20,6 +22,7 @@ mod sites;
 mod status;
 mod verify;
 mod view;
+mod why;
 
 use std::{
     io::{self, Write},
@@ -121,6 +124,10 @@ enum Command {
     Forget(forget::Forget),
     /// An item's record
     Show(show::Show),
+    /// What happened to an item: its revisions, when it was gone or back, which jobs it joined and left
+    History(history::Show),
+    /// Why an address was fetched or not, from stored facts
+    Why(why::Why),
     /// An object's bytes
     Cat(objects::Object),
     /// Where an object lies
@@ -146,6 +153,8 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, for `man -l -`
+    Man,
 }
 
 /// Mistakes of the configuration, all of them.
@@ -215,6 +224,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Add(add) => add.run(config, cli.quiet),
         Command::Forget(forget) => forget.run(config),
         Command::Show(show) => show.run(config),
+        Command::History(history) => history.run(config),
+        Command::Why(why) => why.run(config),
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
         Command::View(view) => view.run(config, cli.quiet),
@@ -229,6 +240,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "larder", &mut script);
             io::stdout().lock().write_all(&script)?;
+            Ok(exit::OK)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            man::render(&mut page)?;
+            io::stdout().lock().write_all(&page)?;
             Ok(exit::OK)
         }
     }

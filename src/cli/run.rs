@@ -230,6 +230,9 @@ pub(super) async fn work(
     let mut summary = String::new();
     for active in runner.jobs.values() {
         summary += &summarise(active, &session.store, took);
+        if let Some(wall) = wall_of(&config.archive.state, &active.job.name)? {
+            summary += &format!("  {}\n", one_line(&wall));
+        }
     }
     let state = config.archive.state.clone();
     let ended: Vec<_> = runner
@@ -261,6 +264,15 @@ fn any_failed(state: &Path, names: &[String]) -> anyhow::Result<bool> {
     Ok(rows
         .iter()
         .any(|row| names.contains(&row.name) && row.failures > 0))
+}
+
+/// Why the run of a job saw less than its listing holds.
+fn wall_of(state: &Path, name: &str) -> anyhow::Result<Option<String>> {
+    let reader = crate::store::Reader::open(state)?;
+    let rows = reader.map(|reader| reader.jobs()).transpose()?;
+    let mut rows = rows.unwrap_or_default().into_iter();
+    let row = rows.find(|row| row.name == name);
+    Ok(row.and_then(|row| row.last).and_then(|last| last.wall))
 }
 
 /// What happened to a job this time, by outcome.
@@ -405,10 +417,18 @@ fn dry_text(name: &str, report: &DryReport) -> String {
     for (n, words) in [
         (report.filtered, "refused by `where`"),
         (report.gone, "gone upstream"),
+        (report.unreadable, "unreadable"),
+        (
+            report.lookups,
+            "look-ups more, which would tell what the listing does not",
+        ),
     ] {
         if n > 0 {
             text += &format!("  {} {words}\n", number(n));
         }
+    }
+    if report.wall {
+        text += "  the site shows no more of this listing, though there is more\n";
     }
     if let Some(why) = &report.unreadable_why {
         let n = number(report.unreadable);

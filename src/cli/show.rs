@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Unknown, Usage, exit, load, print, print_json, reader};
 use crate::{
     archive::{Archive, Line},
+    class::Class,
     config::{AddressBook, Config, Place},
     text::{bytes, one_line},
 };
@@ -59,7 +60,7 @@ impl Show {
 }
 
 /// (site id, kind, id) of what the user typed.
-fn identify(config: &Config, text: &str) -> anyhow::Result<(String, String, String)> {
+pub(super) fn identify(config: &Config, text: &str) -> anyhow::Result<(String, String, String)> {
     let book = AddressBook::new(config);
     let item_at = |place: &Place<'_>| {
         let (kind, id) = place.site.dialect.item_at(&place.path, &place.query)?;
@@ -138,7 +139,20 @@ fn as_text(record: &Value, archive: &Archive) -> String {
         )
     });
     line("parent", parent);
-    for file in record["files"].as_array().into_iter().flatten() {
+    let numbers = record["stats"].as_object().map(|stats| {
+        let stats = stats.iter().map(|(name, value)| format!("{name} {value}"));
+        one_line(&stats.collect::<Vec<_>>().join(", "))
+    });
+    line("numbers", numbers);
+    let files = record["files"].as_array().map_or(&[][..], Vec::as_slice);
+    if files.len() > 1 {
+        let size = files.iter().filter_map(|file| file["bytes"].as_i64()).sum();
+        line(
+            "files",
+            Some(format!("{} files, {}", files.len(), bytes(size))),
+        );
+    }
+    for file in files {
         line("file", Some(describe_file(file, archive)));
     }
     text
@@ -147,10 +161,11 @@ fn as_text(record: &Value, archive: &Archive) -> String {
 fn describe_file(file: &Value, archive: &Archive) -> String {
     let role = one_line(file["role"].as_str().unwrap_or_default());
     let Some(digest) = file["sha256"].as_str().and_then(|text| text.parse().ok()) else {
-        return format!(
-            "{role}  missing: {}",
-            one_line(file["missing"].as_str().unwrap_or("unknown"))
-        );
+        let class = file["missing"].as_str().unwrap_or("unknown");
+        let advice = class.parse().map_or("", Class::advice);
+        let advice = Some(advice).filter(|advice| !advice.is_empty());
+        let advice = advice.map_or_else(String::new, |advice| format!(" ({advice})"));
+        return format!("{role}  missing: {}{advice}", one_line(class));
     };
     let mut words = vec![role];
     words.extend(file["type"].as_str().map(one_line));
@@ -158,6 +173,7 @@ fn describe_file(file: &Value, archive: &Archive) -> String {
     if let (Some(width), Some(height)) = (file["width"].as_u64(), file["height"].as_u64()) {
         words.push(format!("{width}x{height}"));
     }
+    words.extend(file["name"].as_str().map(one_line));
     if file["unverified_length"] == true {
         words.push("nothing told its length: it may have been cut".to_owned());
     }

@@ -121,6 +121,20 @@ fn describe(text: &mut String, name: &str, dialect: &Dialect) {
             }
         }
     }
+    if dialect.actions.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\nActions, which change your account: only `larder call` sends them, never a job:"
+    );
+    for action in dialect.actions.values() {
+        text.push('\n');
+        entry(text, 2, &action.name, &action.about);
+        for (name, param) in &action.params {
+            entry(text, 4, name, &parameter(param));
+        }
+    }
 }
 
 /// What may be given for a parameter, and what it does.

@@ -68,7 +68,7 @@ impl AddressBook {
         let mut known: Vec<_> = self.sites.iter().map(|site| described(site)).collect();
         known.sort_unstable();
         format!(
-            "; known: {}; another one needs a [sites] table with its `url`",
+            "; another one needs a [sites] table with its `url`; known: {}",
             known.join(", ")
         )
     }

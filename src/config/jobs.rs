@@ -97,6 +97,10 @@ impl Jobs {
         if let Some(listing) = &listing {
             params = checked(listing, given.as_ref(), &table);
         }
+        let others = match (&with, &listing) {
+            (Some(node), Some(listing)) => others(node, listing, sites),
+            _ => Vec::new(),
+        };
         let words = |node: Option<Node<'_>>, what: &str, pick: fn(&Endpoint) -> &[String]| {
             node.map(|node| words(&node, what, listing.as_deref().map(pick)))
         };
@@ -127,6 +131,7 @@ impl Jobs {
             name,
             file,
             site,
+            others,
             listing,
             params,
             with,
@@ -197,6 +202,12 @@ fn listing(node: &Node<'_>, site: &Site) -> Option<Arc<Endpoint>> {
             let listings = listings.join(", ");
             node.error(format!(
                 "`{word}` is not a listing, so no job can walk it; listings are {listings}"
+            ));
+            None
+        }
+        None if site.dialect.actions.contains_key(word) => {
+            node.error(format!(
+                "`{word}` is an action: it changes the account, so no job can do it; `larder call` can"
             ));
             None
         }
@@ -276,6 +287,32 @@ fn parameters(
         }
     }
     values
+}
+
+/// The sites of other dialects that the follow-ups named by `with` lead to.
+fn others(with: &Node<'_>, listing: &Endpoint, sites: &mut Sites<'_>) -> Vec<Arc<Site>> {
+    let mut others: Vec<Arc<Site>> = Vec::new();
+    for node in with.list().unwrap_or_default() {
+        let leads = node
+            .is_text()
+            .then(|| listing.leads_away(node.text().unwrap_or_default()));
+        let Some((dialect, endpoint)) = leads.flatten() else {
+            continue;
+        };
+        let Some(site) = sites.speaking(dialect, &node) else {
+            continue;
+        };
+        if !site.dialect.endpoints.contains_key(endpoint) {
+            node.error(format!(
+                "it leads to `{endpoint}` of {}, whose dialect does not know it",
+                site.name
+            ));
+        }
+        if !others.iter().any(|other| other.name == site.name) {
+            others.push(site);
+        }
+    }
+    others
 }
 
 /// A list of words out of `known`, each once; unchecked where the listing is unknown.

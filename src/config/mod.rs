@@ -152,6 +152,8 @@ pub struct Site {
     pub dialect: Arc<Dialect>,
     /// Its origin and base path, without a trailing slash in `as_str()` when the path is not empty.
     pub url: Url,
+    /// Addresses of the preset that serve the same, asked in turn while the others cannot be reached; none where `url` was given.
+    pub mirrors: Vec<Url>,
     /// Limits of the host of `url`.
     pub api: Limits,
     /// Limits of each media host.
@@ -262,6 +264,8 @@ pub struct Job {
     pub file: PathBuf,
     /// Its site.
     pub site: Arc<Site>,
+    /// Sites of other dialects that its follow-ups lead to.
+    pub others: Vec<Arc<Site>>,
     /// The listing it walks.
     pub listing: Arc<Endpoint>,
     /// Its parameters, typed by the listing; defaults filled in.
@@ -288,6 +292,51 @@ pub struct Job {
     pub enabled: bool,
     /// Whether `larder add` keeps it, not a file.
     pub added: bool,
+}
+
+impl Job {
+    /// Its site and those that its follow-ups lead to.
+    pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+        std::iter::once(&self.site).chain(&self.others)
+    }
+
+    /// The site of this name, or the job's own where none is given.
+    pub fn site_called(&self, name: Option<&str>) -> Option<&Arc<Site>> {
+        let Some(name) = name else {
+            return Some(&self.site);
+        };
+        self.sites().find(|site| site.name == name)
+    }
+
+    /// The site whose records carry `id`, or the job's own.
+    pub fn site_with_id(&self, id: &str) -> &Arc<Site> {
+        self.sites()
+            .find(|site| site.id == id)
+            .unwrap_or(&self.site)
+    }
+
+    /// The site whose pages or files come from `host` and `port`, or the job's own.
+    pub fn site_at(&self, host: &str, port: u16) -> &Arc<Site> {
+        let pages = self.sites().find(|site| site.is_at(host, port));
+        let files = || self.sites().find(|site| site.takes_files_from(host, port));
+        pages.or_else(files).unwrap_or(&self.site)
+    }
+}
+
+impl Site {
+    /// Whether its pages come from here.
+    pub fn is_at(&self, host: &str, port: u16) -> bool {
+        self.url.host_str() == Some(host) && self.url.port_or_known_default() == Some(port)
+    }
+
+    /// Whether files may come from here: the site's own host, or one of its media hosts.
+    pub fn takes_files_from(&self, host: &str, port: u16) -> bool {
+        self.is_at(host, port)
+            || self
+                .media_hosts
+                .iter()
+                .any(|pattern| pattern.matches(host, port))
+    }
 }
 
 /// When the daemon runs a job.

@@ -56,6 +56,38 @@ impl<'c> Sites<'c> {
         site
     }
 
+    /// The one site of this dialect: a table of its name, the only table that speaks it, or the one built in.
+    pub(super) fn speaking(&mut self, dialect: &str, node: &Node<'_>) -> Option<Arc<Site>> {
+        if let Some(site) = self.known.get(dialect) {
+            return site.clone();
+        }
+        let speaks = |site: &&Arc<Site>| site.dialect.name == dialect;
+        let mut speaking = self.known.values().flatten().filter(speaks);
+        let (first, second) = (speaking.next().cloned(), speaking.next());
+        match (first, second) {
+            (Some(first), Some(second)) => {
+                node.error(format!(
+                    "it leads to a site that speaks {dialect}, and there are several, such as [sites.\"{}\"] and \
+                     [sites.\"{}\"]; call the one that is meant `{dialect}`",
+                    first.name, second.name
+                ));
+                None
+            }
+            (Some(first), None) => Some(first),
+            (None, _) if self.catalog.preset(dialect).is_some() => {
+                let site = read(self.catalog, dialect, node, None).map(Arc::new);
+                self.known.insert(dialect.to_owned(), site.clone());
+                site
+            }
+            (None, _) => {
+                node.error(format!(
+                    "it leads to a site that speaks {dialect}, and there is none; write one under [sites]"
+                ));
+                None
+            }
+        }
+    }
+
     /// The sites, by name.
     pub(super) fn into_map(self) -> BTreeMap<String, Arc<Site>> {
         let sites = self.known.into_iter();
@@ -107,7 +139,10 @@ fn read(
             None
         }),
     };
-    let url = address(get("url").as_ref(), preset, origin);
+    let own_url = get("url");
+    let mirrors = preset.filter(|_| own_url.is_none());
+    let mirrors = mirrors.map_or(Vec::new(), |preset| preset.mirrors.clone());
+    let url = address(own_url.as_ref(), preset, origin);
     let id = get("id").and_then(|node| node.parsed(checked_id));
     let id = id.unwrap_or_else(|| match dialect {
         Some(dialect) if dialect.single => dialect.name.clone(),
@@ -146,6 +181,7 @@ fn read(
         id,
         dialect: dialect?.clone(),
         url,
+        mirrors: mirrors.into_iter().map(trimmed).collect(),
         api,
         media,
         media_hosts,

@@ -7,16 +7,21 @@ use std::{collections::BTreeMap, sync::Arc};
 use url::Url;
 
 use super::{
+    action::{Action, Session},
     endpoint::{Endpoint, EndpointKind},
     hooks::Login,
     params::Param,
     prelude::Prelude,
-    reading::Reading,
+    reading::{Reading, ask},
+    rest::{Quiet, Throttle},
 };
-use crate::config::{
-    HostPattern, Rate,
-    reader::{Node, Table},
-    units,
+use crate::{
+    clock::Millis,
+    config::{
+        HostPattern, Rate,
+        reader::{Node, Table},
+        units,
+    },
 };
 
 /// How one kind of site software talks.
@@ -28,14 +33,26 @@ pub struct Dialect {
     pub about: String,
     /// Limits of every site that names none.
     pub limits: PresetLimits,
+    /// How its sites throttle.
+    pub throttle: Throttle,
+    /// When its sites are left alone.
+    pub quiet: Vec<Quiet>,
+    /// Which setting of a site logs in, such as `cookies.PHPSESSID`, where it is not `login`.
+    pub credential: Option<String>,
     /// How a login travels, where the dialect knows one.
     pub login: Option<Login>,
     /// Listings and lookups by name.
     pub endpoints: BTreeMap<String, Arc<Endpoint>>,
+    /// Requests that change an account, by name; no job can reach them.
+    pub actions: BTreeMap<String, Arc<Action>>,
+    /// Where actions find secrets that no setting holds.
+    pub session: Option<Session>,
     /// Sites built in, by name.
     pub presets: BTreeMap<String, Preset>,
     /// The path of an item's web page by kind, with `{id}` in it.
     pub kinds: BTreeMap<String, String>,
+    /// Headers of requests for files, which go to media hosts: never a secret.
+    pub media_headers: Vec<(String, String)>,
     /// The listing that shows best whether a site works.
     pub probe: Option<String>,
     /// Whether the dialect has one instance, whose records carry the dialect's name.
@@ -47,6 +64,8 @@ pub struct Dialect {
 pub struct Preset {
     /// Its address.
     pub url: Option<Url>,
+    /// Addresses that serve the same, asked in turn while the others cannot be reached.
+    pub mirrors: Vec<Url>,
     /// One line for `larder sites`.
     pub about: String,
     /// What hooks and filters need to know of it, such as the salt of a password.
@@ -70,7 +89,14 @@ pub struct PresetLimits {
     pub media_connections: Option<u32>,
 }
 
-pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
+impl Dialect {
+    /// Until when its sites are left alone, where `now` is a quiet time.
+    pub fn quiet_until(&self, now: Millis) -> Option<Millis> {
+        self.quiet.iter().filter_map(|quiet| quiet.until(now)).max()
+    }
+}
+
+pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
     if let Some(node) = table.need("format")
         && node.int().is_some_and(|format| format != 1)
     {
@@ -88,6 +114,14 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         t.finish();
         limits
     });
+    let throttle = table.get("throttle").and_then(|node| node.table());
+    let quiet = table.get("quiet").and_then(|node| node.list());
+    let quiet = quiet.unwrap_or_default();
+    let quiet = quiet
+        .iter()
+        .filter_map(|node| node.table().and_then(Quiet::read));
+    let quiet = quiet.collect();
+    let credential = table.get("credential").and_then(|node| node.text());
     let login = table.get("login").and_then(|node| {
         let word = node.text()?;
         let login = Login::from_word(word);
@@ -114,11 +148,16 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         }
     }
     let prelude = match table.get("defs") {
-        Some(node) => node.parsed_inside(Prelude::new),
-        None => Some(Prelude::default()),
+        Some(node) => node.parsed_inside(|text| Prelude::new(text, trusted)),
+        None => Prelude::new("", trusted).ok(),
     };
+    let headers = ask::headers(table.get("headers").as_ref());
+    let media_headers = ask::plain_headers(table.get("media_headers").as_ref());
+    let with = table.get("with");
     let mut reading = Reading {
         shared: &shared,
+        headers: &headers,
+        with: with.as_ref(),
         error: None,
         prelude: prelude.as_ref(),
     };
@@ -139,6 +178,24 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         }
     }
     check_follows(&table, &endpoints);
+    let session = table.get("session").and_then(|node| node.table());
+    let session = session.map(|table| reading.session(table));
+    let mut actions = BTreeMap::new();
+    for (name, node) in table
+        .get("action")
+        .and_then(|n| n.table())
+        .map_or(Vec::new(), |t| t.entries())
+    {
+        if endpoints.contains_key(name) {
+            node.error(format!("`{name}` is a listing or look-up already"));
+        }
+        let action = node
+            .table()
+            .and_then(|table| reading.action(name, table, session.as_ref()));
+        if let Some(action) = action {
+            actions.insert(name.to_owned(), Arc::new(action));
+        }
+    }
     let probe = table.get("probe").and_then(|node| {
         let name = node.text()?;
         let listings = endpoints.values().filter(|e| e.can_probe());
@@ -166,10 +223,16 @@ pub(super) fn read_dialect(table: Table<'_>) -> Dialect {
         name,
         about,
         limits: limits.unwrap_or_default(),
+        throttle: throttle.map(Throttle::read).unwrap_or_default(),
+        quiet,
+        credential: credential.map(str::to_owned),
         login,
         endpoints,
+        actions,
+        session,
         presets,
         kinds,
+        media_headers,
         probe,
         single,
     }
@@ -194,15 +257,44 @@ fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>)
     let tables = ["listing", "lookup"]
         .into_iter()
         .filter_map(|key| table.get(key)?.table());
+    let known = || endpoints.values().flat_map(|endpoint| endpoint.with.keys());
     for (name, node) in tables.flat_map(|table| table.entries()) {
         let Some(endpoint) = endpoints.get(name) else {
             continue;
         };
-        let follows = node.table().and_then(|table| table.get("with")?.table());
-        for (name, node) in follows.map_or(Vec::new(), |table| table.entries()) {
-            let leads_to = endpoint.with.get(name).map(|with| with.endpoint.as_str());
-            if let Some(word) = leads_to.filter(|word| !endpoints.contains_key(*word)) {
-                node.unknown("endpoint", word, endpoints.keys().map(String::as_str));
+        // Shared ones are named in a list, and complained about there.
+        let places = node.table().and_then(|table| table.get("with"));
+        let places = places.as_ref().map_or(Vec::new(), |node| {
+            if node.is_list() {
+                let names = node.list().unwrap_or_default().into_iter();
+                names
+                    .filter_map(|n| Some((n.text()?.to_owned(), n)))
+                    .collect()
+            } else {
+                let entries = node.table().map_or(Vec::new(), |t| t.entries());
+                entries
+                    .into_iter()
+                    .map(|(name, n)| (name.to_owned(), n))
+                    .collect()
+            }
+        });
+        for (name, node) in &places {
+            let Some(with) = endpoint.with.get(name) else {
+                continue;
+            };
+            if with.dialect.is_none() && !endpoints.contains_key(&with.endpoint) {
+                node.unknown(
+                    "endpoint",
+                    &with.endpoint,
+                    endpoints.keys().map(String::as_str),
+                );
+            }
+            for then in with
+                .then
+                .iter()
+                .filter(|then| !known().any(|name| name == *then))
+            {
+                node.unknown("follow-up", then, known().map(String::as_str));
             }
         }
     }
@@ -210,6 +302,9 @@ fn check_follows(table: &Table<'_>, endpoints: &BTreeMap<String, Arc<Endpoint>>)
 
 fn read_preset(table: Table<'_>) -> Preset {
     let url = table.get("url").and_then(|n| n.parsed(Url::parse));
+    let mirrors = table.get("mirrors").and_then(|n| n.list());
+    let mirrors = mirrors.unwrap_or_default();
+    let mirrors = mirrors.iter().filter_map(|node| node.parsed(Url::parse));
     let about = text(&table, "about");
     let mut vars = BTreeMap::new();
     for (key, node) in table
@@ -230,6 +325,7 @@ fn read_preset(table: Table<'_>) -> Preset {
     table.finish();
     Preset {
         url,
+        mirrors: mirrors.collect(),
         about,
         vars,
         media_hosts,

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value as Json;
 
 use super::{
+    ask::Ask,
     filter::Filter,
     item::value_of,
     matching::Match,
     paging::{By, Cursor, Paging, Position},
-    params::{Param, Value, Values},
+    params::{Param, Value, Values, complete},
     prelude::Globals,
-    request::{Request, Template, Variables, val_of, variables_of},
+    request::{Request, Variables, val_of, variables_of},
 };
 use crate::config::Site;
 
@@ -37,17 +38,22 @@ pub struct Endpoint {
     pub params: BTreeMap<String, Param>,
     /// Names that a job's `with` may use.
     pub follows: Vec<String>,
-    /// Roles of the files that its items have; the first is taken when a job names none.
+    /// Roles of the files that its items have.
     pub roles: Vec<String>,
+    /// Roles that are taken when a job names none.
+    pub files: Vec<String>,
     /// Whether new members appear first.
     pub enters_top: bool,
+    /// What a 404 means; a failure unless the dialect says otherwise.
+    pub not_found: Option<NotFound>,
+    /// Whether a total of 0 after a larger one is how the site throttles.
+    pub zero_throttles: bool,
     /// Whether the address of a file always means the same bytes.
     pub immutable: bool,
     /// Where the site leads whoever asks for what is not there: a path below its address.
     pub missing: Option<String>,
     pub(super) matches: Vec<Match>,
-    pub(super) template: Template,
-    pub(super) vars: Option<Filter>,
+    pub(super) ask: Ask,
     pub(super) check: Option<Filter>,
     pub(super) pagings: Vec<Paging>,
     pub(super) reply: ReplyFilters,
@@ -61,6 +67,10 @@ pub(super) struct ReplyFilters {
     pub item: Filter,
     pub next: Option<Filter>,
     pub total: Option<Filter>,
+    pub last: Option<Filter>,
+    pub slice: Option<Filter>,
+    /// Pages of other endpoints that belong to the same listing.
+    pub follow: Option<Filter>,
     pub error: Option<Filter>,
 }
 
@@ -68,18 +78,51 @@ pub(super) struct ReplyFilters {
 #[derive(Debug)]
 pub(super) struct With {
     pub endpoint: String,
+    /// Of another dialect, at its own site.
+    pub dialect: Option<String>,
     pub params: Filter,
     pub when: Option<Filter>,
+    /// Follow-ups that may be asked for along with it, of what it brings.
+    pub then: Vec<String>,
+}
+
+/// What it means that there is no such thing: a 404 or 410.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotFound {
+    /// An empty page.
+    Empty,
+    /// The item that the page is about is gone upstream.
+    Gone,
+}
+
+impl NotFound {
+    /// The words in TOML.
+    pub(super) const ALL: [(&'static str, Self); 2] =
+        [("empty", Self::Empty), ("gone", Self::Gone)];
 }
 
 impl Endpoint {
+    /// Follow-ups that a job may ask for of what the listing leads to, besides its own.
+    pub fn deeper(&self) -> impl Iterator<Item = &str> {
+        self.with
+            .values()
+            .flat_map(|with| with.then.iter().map(String::as_str))
+    }
+
+    /// The other dialect that a follow-up leads to, and the endpoint there.
+    pub fn leads_away(&self, with: &str) -> Option<(&str, &str)> {
+        let with = self.with.get(with)?;
+        Some((with.dialect.as_deref()?, &with.endpoint))
+    }
+
     /// What the dialect itself objects to in `values`: (parameter, complaint).
     pub fn check(&self, values: &Values) -> Vec<(Option<String>, String)> {
         let Some(filter) = &self.check else {
             return Vec::new();
         };
         let input = val_of(&Json::Object(variables(values)));
-        match filter.all_of(input.clone(), &Globals::new(input, &Variables::new())) {
+        let globals = Globals::new(input.clone(), &Variables::new(), None);
+        match filter.all_of(input, &globals) {
             Ok(outputs) => outputs
                 .iter()
                 .filter_map(|output| {
@@ -120,19 +163,7 @@ impl Endpoint {
     /// # Errors
     /// The first that is missing.
     pub fn complete(&self, given: &Values) -> Result<Values, String> {
-        let mut values = given.clone();
-        for (name, param) in &self.params {
-            match &param.default {
-                _ if values.contains_key(name) => {}
-                Some(value) => drop(values.insert(name.clone(), value.clone())),
-                None if param.required => {
-                    let kind = param.kind.word();
-                    return Err(format!("the parameter `{name}` ({kind}) is missing"));
-                }
-                None => {}
-            }
-        }
-        Ok(values)
+        complete(&self.params, given)
     }
 
     /// The way to walk with these parameters.
@@ -141,14 +172,10 @@ impl Endpoint {
             return only;
         }
         let input = val_of(&Json::Object(variables(values)));
-        let globals = Globals::new(input.clone(), &Variables::new());
+        let globals = Globals::new(input.clone(), &Variables::new(), None);
         let holds = |paging: &&Paging| {
-            match &paging.when {
-            None => true,
-            Some(filter) => filter
-                .first_of(input.clone(), &globals)
-                .is_ok_and(|out| matches!(out, Some(v) if !matches!(v, jaq_json::Val::Null | jaq_json::Val::Bool(false)))),
-        }
+            let when = paging.when.as_ref();
+            when.is_none_or(|filter| filter.holds(input.clone(), &globals).unwrap_or(false))
         };
         let last = self
             .pagings
@@ -173,26 +200,19 @@ impl Endpoint {
             variables.insert("limit".to_owned(), limit.into());
         }
         variables.extend(at.cursor.clone());
-        if let Some(filter) = &self.vars {
-            let globals = globals(values, &at.cursor);
-            let input = val_of(&Json::Object(variables.clone()));
-            let Some(output) = filter.first_of(input, &globals)? else {
-                return Ok(None);
-            };
-            variables.extend(variables_of(&output)?);
-        }
-        self.template.expand(&site.url, &variables).map(Some)
+        let globals = globals(values, &at.cursor, None);
+        self.ask.request(&site.url, variables, &globals)
     }
 }
 
-fn variables(values: &Values) -> Variables {
+pub(super) fn variables(values: &Values) -> Variables {
     let json = |value: &Value| serde_json::to_value(value).unwrap_or(Json::Null);
     values.iter().map(|(k, v)| (k.clone(), json(v))).collect()
 }
 
-/// What the filters of a page see of the request for it.
-pub(super) fn globals(values: &Values, cursor: &Cursor) -> Globals {
-    Globals::new(val_of(&Json::Object(variables(values))), cursor)
+/// What the filters of a page see of the request for it, and the status of its reply.
+pub(super) fn globals(values: &Values, cursor: &Cursor, status: Option<u16>) -> Globals {
+    Globals::new(val_of(&Json::Object(variables(values))), cursor, status)
 }
 
 /// The parameters that a follow-up's filter gives.

@@ -1,12 +1,10 @@
 //! Whatever a site replies, it is a page with all its entries, or it is none: never an empty one that looks like the end.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::Url;
 
-use super::{Catalog, Entry, Page, ReplyError};
+use super::{Asked, Catalog, Cursor, Entry, Page, ReplyError, Values};
 
 fn read(body: &[u8]) -> Result<Page, ReplyError> {
     thread_local! {
@@ -15,8 +13,8 @@ fn read(body: &[u8]) -> Result<Page, ReplyError> {
     CATALOG.with(|catalog| {
         let posts = &catalog.get("moebooru").expect("built in").endpoints["posts"];
         let base = Url::parse("https://booru.example").expect("a url");
-        let (params, cursor) = (BTreeMap::new(), Map::new());
-        posts.read(body, &base, &[], &params, &cursor)
+        let (params, cursor) = (Values::default(), Cursor::default());
+        posts.read(body, &Asked::new(&base, &[], &params, &cursor))
     })
 }
 

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::params::{Value, Values};
+use crate::class::Class;
 
 /// One thing of a site as known so far. Identity is (site, `kind`, `id`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,9 +69,12 @@ pub struct Item {
         deserialize_with = "or_default"
     )]
     pub files: Vec<FileRef>,
-    /// What must be asked besides; never stored.
+    /// What must be asked to make it whole; never stored.
     #[serde(default, skip_serializing, deserialize_with = "or_default")]
     pub follow: Vec<Follow>,
+    /// What is wanted along with it, whether or not it has changed: by the job's `with`, or always; never stored.
+    #[serde(default, skip_serializing, deserialize_with = "or_default")]
+    pub also: Vec<Follow>,
     /// Why it is gone upstream.
     #[serde(
         default,
@@ -185,6 +189,13 @@ pub struct FileRef {
     /// Pixels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
+    /// Why there is no `url`, as a failure class, such as `auth`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_text"
+    )]
+    pub missing: Option<String>,
 }
 
 impl FileRef {
@@ -198,7 +209,7 @@ impl FileRef {
     }
 }
 
-/// A request that completes an item.
+/// A request that something leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Follow {
@@ -207,10 +218,13 @@ pub struct Follow {
     /// Its parameters.
     #[serde(default, deserialize_with = "values")]
     pub params: Values,
+    /// Of this dialect, at its own site; otherwise of the item's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<String>,
 }
 
-/// The longest id: larger ones are not ids but mistakes.
-const LONGEST_ID: usize = 200;
+/// The longest id, in bytes: as long as a title of MediaWiki. Larger ones are not ids but mistakes.
+const LONGEST_ID: usize = 255;
 
 impl Item {
     /// Reads the output of an `item` filter and brings it into shape: addresses absolute, dates in UTC, hashes checked.
@@ -246,12 +260,40 @@ impl Item {
             check_hash("md5", file.md5.as_mut(), 32)?;
             check_hash("sha1", file.sha1.as_mut(), 40)?;
             check_hash("sha256", file.sha256.as_mut(), 64)?;
+            if let Some(word) = &file.missing
+                && word.parse::<Class>().is_err()
+            {
+                return Err(format!("`missing` is {word:?}, which is no failure class"));
+            }
         }
         item.files
             .sort_by(|a, b| (&a.role, a.index).cmp(&(&b.role, b.index)));
         item.files
             .dedup_by(|b, a| (&a.role, a.index) == (&b.role, b.index));
         Ok(item)
+    }
+
+    /// An item of which nothing is known but that it is, or was.
+    pub fn bare(kind: &str, id: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            url: None,
+            title: None,
+            author: None,
+            created: None,
+            updated: None,
+            tags: Vec::new(),
+            text: None,
+            parent: None,
+            files: Vec::new(),
+            follow: Vec::new(),
+            also: Vec::new(),
+            gone: None,
+            stub: false,
+            stats: serde_json::Map::new(),
+            raw: BTreeMap::new(),
+        }
     }
 
     /// Merges what a later reply says about the same item: its values win, files are a union by (role, index).

@@ -53,6 +53,12 @@ pub struct Paging {
     pub overlap: u32,
     /// Whether fewer entries than `size` prove the end.
     pub short_ends: bool,
+    /// Whether the site shows its last page again and again beyond the last that it shows at all.
+    pub repeats: bool,
+    /// Whether the site counts entries that it does not show: pages may be short, and empty in the middle.
+    pub hidden: bool,
+    /// Rounds of one walk at most, where entries may slide from page to page unseen.
+    pub rounds: u32,
     /// jq predicate over the parameters; the first paging whose predicate holds is taken.
     pub when: Option<Filter>,
 }
@@ -76,6 +82,12 @@ pub struct Position {
     /// Digest of the ids that the page before showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<String>,
+    /// Empty pages in a row that were passed over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u32,
+    /// Slices of the listing begun so far, each to go past the wall of the one before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slices: u32,
     /// Steps back in a row because the seam did not match.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub back: u32,
@@ -127,6 +139,10 @@ pub struct Shown {
     pub next: Option<Cursor>,
     /// Output of `total`.
     pub total: Option<u64>,
+    /// Output of `last`: whether the reply says that it is the last.
+    pub last: Option<bool>,
+    /// Output of `slice`: variables of a narrower listing that begins where this page ends.
+    pub slice: Option<Cursor>,
     /// Ids of the entries, in order; of an unreadable one a digest.
     pub ids: Vec<String>,
 }
@@ -138,6 +154,8 @@ pub enum Step {
     Next(Position),
     /// The listing is finished.
     End,
+    /// The site shows no more of it, though there is more.
+    Wall,
     /// The listing is finished, unless this round of the walk has met something new: then it may have missed what slid
     /// from one page to another meanwhile, and this is where the next round begins.
     Unless(Position),
@@ -148,7 +166,9 @@ pub enum Step {
 /// Steps back over a shifting seam before the walk gives up on catching it.
 const MOST_BACK: u32 = 5;
 /// Rounds of one walk: a listing that changes all the time is never the same twice.
-const MOST_ROUNDS: u32 = 4;
+pub(super) const MOST_ROUNDS: u32 = 4;
+/// Empty pages in a row within a listing that says it goes on: more are no listing.
+const MOST_SKIPPED: u32 = 20;
 /// An earlier walk that met fewer entries proves nothing.
 const TELLING: u64 = 20;
 
@@ -162,6 +182,9 @@ impl Paging {
             max: None,
             overlap: 0,
             short_ends: false,
+            repeats: false,
+            hidden: false,
+            rounds: MOST_ROUNDS,
             when: None,
         }
     }
@@ -198,7 +221,7 @@ impl Paging {
         // Without a full page before this one, nothing can have slid from one to the other.
         let seams = at.met >= limit.unwrap_or(1).into();
         match self.follow(at, shown, limit) {
-            Step::End if self.drifts() && seams && at.round + 1 < MOST_ROUNDS => {
+            Step::End if self.drifts() && seams && at.round + 1 < self.rounds => {
                 Step::Unless(Position {
                     number: at.number + 1,
                     pass: at.pass + 1,
@@ -230,7 +253,10 @@ impl Paging {
         }
         let met = self.place(at, limit).unwrap_or(at.met);
         // Sites count what they do not show: a tenth less is no contradiction.
-        if let Some(total) = at.total.max(shown.total)
+        let promised = at.total.max(shown.total).filter(|_| !self.hidden);
+        if let Some(total) = promised
+            && shown.last != Some(true)
+            && at.slices == 0
             && met.saturating_mul(10) < total.saturating_mul(9)
         {
             return Some(format!("an empty page came after {met} of {total} entries"));
@@ -259,6 +285,7 @@ impl Paging {
 
     fn follow(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
         let full = limit.is_none_or(|limit| shown.count >= limit as usize);
+        let digest = (shown.count > 0).then(|| hex::encode(Sha256::digest(shown.ids.join("\n"))));
         let next = |cursor: Cursor| Position {
             cursor,
             number: at.number + 1,
@@ -271,14 +298,18 @@ impl Paging {
             round: at.round,
             news: at.news,
             limit: limit.filter(|_| self.by == By::Page),
-            shown: (shown.count > 0).then(|| hex::encode(Sha256::digest(shown.ids.join("\n")))),
+            shown: digest.clone(),
+            slices: at.slices,
             ..Position::default()
         };
         if shown.count == 0 {
-            return self.empty(at, shown);
+            return self.empty(at, shown, limit);
         }
-        if self.short_ends && !full {
+        if self.by != By::Once && (shown.last == Some(true) || self.short_ends && !full) {
             return Step::End;
+        }
+        if self.repeats && digest == at.shown {
+            return self.wall(at, shown, limit, next);
         }
         match self.by {
             By::Once => Step::End,
@@ -291,9 +322,9 @@ impl Paging {
                 if last && !full {
                     return Step::End;
                 }
-                Step::Next(next(numbered("page", page + 1)))
+                Step::Next(next(with_number(&at.cursor, "page", page + 1)))
             }
-            By::Offset => self.offset(at, shown, next),
+            By::Offset => self.offset(at, shown, limit, next),
             By::Cursor => shown
                 .next
                 .clone()
@@ -307,20 +338,32 @@ impl Paging {
         }
     }
 
-    fn offset(&self, at: &Position, shown: &Shown, next: impl Fn(Cursor) -> Position) -> Step {
+    fn offset(
+        &self,
+        at: &Position,
+        shown: &Shown,
+        limit: Option<u32>,
+        next: impl Fn(Cursor) -> Position,
+    ) -> Step {
         let offset = number(&at.cursor, "offset", self.first);
         let matches = at.seam.is_empty() || shown.ids.iter().any(|id| at.seam.contains(id));
         if !matches && at.back < MOST_BACK && offset > self.first {
             // Entries were removed before this page, so some slid into the pages already read: go back one page.
             let step = i64::try_from(shown.count).unwrap_or(1).max(1);
-            let mut back = next(numbered("offset", (offset - step).max(self.first)));
+            let to = (offset - step).max(self.first);
+            let mut back = next(with_number(&at.cursor, "offset", to));
             back.seam.clone_from(&at.seam);
             back.met = at.met;
             back.back = at.back + 1;
             back.pass = at.pass + 1;
             return Step::Next(back);
         }
-        let count = i64::try_from(shown.count).unwrap_or(i64::MAX);
+        let shows = i64::try_from(shown.count).unwrap_or(i64::MAX);
+        // Where entries are hidden they count all the same.
+        let hides = limit
+            .map(i64::from)
+            .filter(|limit| self.hidden && *limit > shows);
+        let count = hides.unwrap_or(shows);
         let end = offset.saturating_add(count);
         if shown
             .total
@@ -328,27 +371,91 @@ impl Paging {
         {
             return Step::End;
         }
-        let advance = (count - i64::from(self.overlap)).max(1);
-        Step::Next(next(numbered("offset", offset.saturating_add(advance))))
+        // A site may allow fewer than were asked for: only what was shown is passed.
+        let advance = (count - i64::from(self.overlap)).max((count + 1) / 2);
+        let to = offset.saturating_add(advance);
+        let mut next = next(with_number(&at.cursor, "offset", to));
+        if hides.is_some() {
+            // Where those that are shown stand is not known, so the next page need not show one of them.
+            next.seam.clear();
+        }
+        Step::Next(next)
     }
 
-    fn empty(&self, at: &Position, shown: &Shown) -> Step {
-        let beyond = shown.total.zip(self.place(at, None));
-        let beyond = beyond.is_some_and(|(total, place)| place >= total);
-        let proven = match self.by {
-            By::Once => true,
-            By::Cursor => shown.next.is_none(),
-            By::Keyset => at.after_full,
-            By::Page | By::Offset => beyond,
-        };
-        if proven || at.again {
+    /// After a page that shows what the one before showed: the end, the wall, or a slice that begins there.
+    fn wall(
+        &self,
+        at: &Position,
+        shown: &Shown,
+        limit: Option<u32>,
+        next: impl Fn(Cursor) -> Position,
+    ) -> Step {
+        let place = self.place(at, limit).zip(shown.total);
+        if place.is_some_and(|(place, total)| place >= total) {
             return Step::End;
         }
-        Step::Next(Position {
+        let narrower = |slice: &&Cursor| slice.iter().any(|(k, v)| at.cursor.get(k) != Some(v));
+        match shown.slice.as_ref().filter(narrower) {
+            None => Step::Wall,
+            Some(slice) => {
+                let mut cursor = self.start().cursor;
+                cursor.extend(slice.clone());
+                Step::Next(Position {
+                    slices: at.slices + 1,
+                    shown: None,
+                    seam: Vec::new(),
+                    // A slice has fewer, but what there was before stays known.
+                    total: at.total,
+                    ..next(cursor)
+                })
+            }
+        }
+    }
+
+    fn empty(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
+        let beyond = shown.total.zip(self.place(at, None));
+        let beyond = beyond.map(|(total, place)| place >= total);
+        let proven = shown.last == Some(true)
+            || match self.by {
+                By::Once => true,
+                By::Cursor => shown.next.is_none(),
+                By::Keyset => at.after_full,
+                By::Page | By::Offset => beyond == Some(true),
+            };
+        if proven {
+            return Step::End;
+        }
+        let again = Position {
             again: true,
             number: at.number + 1,
             ..at.clone()
-        })
+        };
+        if !at.again {
+            return Step::Next(again);
+        }
+        // Empty twice. Where the reply says that more follows, a stretch of hidden entries is passed over.
+        let goes_on = shown.last == Some(false) || self.hidden && beyond == Some(false);
+        let step = match self.by {
+            By::Page => Some(("page", 1)),
+            By::Offset => limit.map(|limit| ("offset", i64::from(limit))),
+            _ => None,
+        };
+        match step.filter(|_| goes_on) {
+            None => Step::End,
+            Some(_) if at.skipped >= MOST_SKIPPED => Step::Stuck(format!(
+                "{MOST_SKIPPED} empty pages in a row, and the site says that more follows"
+            )),
+            Some((name, by)) => {
+                let to = number(&at.cursor, name, self.first).saturating_add(by);
+                Step::Next(Position {
+                    cursor: with_number(&at.cursor, name, to),
+                    skipped: at.skipped + 1,
+                    again: false,
+                    seam: Vec::new(),
+                    ..again
+                })
+            }
+        }
     }
 
     fn seam(&self, shown: &Shown) -> Vec<String> {
@@ -361,13 +468,20 @@ fn number(cursor: &Cursor, name: &str, first: i64) -> i64 {
     cursor.get(name).and_then(Value::as_i64).unwrap_or(first)
 }
 
-fn numbered(name: &str, value: i64) -> Cursor {
-    Cursor::from_iter([(name.to_owned(), value.into())])
+/// `cursor` with another number; what else names the page, such as a slice, stays.
+fn with_number(cursor: &Cursor, name: &str, value: i64) -> Cursor {
+    let mut cursor = cursor.clone();
+    cursor.insert(name.to_owned(), value.into());
+    cursor
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn numbered(name: &str, value: i64) -> Cursor {
+        with_number(&Cursor::new(), name, value)
+    }
 
     fn paging(by: By) -> Paging {
         Paging {
@@ -418,8 +532,8 @@ mod tests {
             let shown = Shown {
                 count: page.len(),
                 next: page.last().map(|id| numbered("before", i64::from(*id))),
-                total: None,
                 ids: page.iter().map(u32::to_string).collect(),
+                ..Shown::default()
             };
             news |= page.iter().any(|id| !seen.contains(id));
             seen.extend(page);
@@ -427,7 +541,7 @@ mod tests {
                 Step::Next(next) => at = next,
                 Step::Unless(begin) if news => (at, news) = (begin, false),
                 Step::End | Step::Unless(_) => return (seen, requests),
-                Step::Stuck(why) => panic!("{why}"),
+                other => panic!("{other:?}"),
             }
         }
     }
@@ -577,6 +691,128 @@ mod tests {
         };
         assert!(!doubts(By::Keyset, &at(0, Some(9)), &shown, Some(50)));
         assert!(!doubts(By::Once, &at(0, Some(9)), &empty(None), Some(50)));
+    }
+
+    /// Walks days of entries, newest first, on a site that shows `wall` pages of two and then the last of them again.
+    fn walk_with_wall(days: &[u32], wall: i64, slices: bool) -> (Vec<u32>, Step) {
+        let search = Paging {
+            first: 1,
+            repeats: true,
+            rounds: 1,
+            ..paging(By::Page)
+        };
+        let (mut at, mut seen) = (search.start(), Vec::new());
+        for _ in 0..200 {
+            let until = number(&at.cursor, "until", i64::MAX);
+            let within: Vec<u32> = days
+                .iter()
+                .copied()
+                .filter(|id| i64::from(id / 10) <= until)
+                .collect();
+            let page = number(&at.cursor, "page", 1).min(wall);
+            let from = (page as usize - 1) * 2;
+            let page: Vec<u32> = within.iter().copied().skip(from).take(2).collect();
+            let shown = Shown {
+                count: page.len(),
+                total: Some(within.len() as u64),
+                ids: page.iter().map(u32::to_string).collect(),
+                slice: page
+                    .last()
+                    .filter(|_| slices)
+                    .map(|id| with_number(&Cursor::new(), "until", i64::from(id / 10))),
+                ..Shown::default()
+            };
+            for id in page {
+                if !seen.contains(&id) {
+                    seen.push(id);
+                }
+            }
+            match search.step(&at, &shown, Some(2)) {
+                Step::Next(next) => at = next,
+                end => return (seen, end),
+            }
+        }
+        panic!("the walk does not end")
+    }
+
+    #[test]
+    fn a_wall_is_told_from_the_end_and_slices_go_past_it() {
+        // Entry 43 is of day 4.
+        let days = [95, 94, 93, 82, 81, 70, 63, 62, 61, 50, 43, 42, 31];
+        let (seen, end) = walk_with_wall(&days, 3, false);
+        assert_eq!((seen, end), (days[..6].to_vec(), Step::Wall));
+        let (seen, end) = walk_with_wall(&days, 3, true);
+        assert_eq!((seen, end), (days.to_vec(), Step::End));
+        // A day that is larger than the site shows cannot be sliced further.
+        let day = [19, 18, 17, 16, 15, 14, 13, 12, 11, 3];
+        let (seen, end) = walk_with_wall(&day, 3, true);
+        assert_eq!((seen, end), (day[..6].to_vec(), Step::Wall));
+        // What is shown again at the very end is the end.
+        let (seen, end) = walk_with_wall(&days[..6], 3, true);
+        assert_eq!((seen, end), (days[..6].to_vec(), Step::End));
+    }
+
+    #[test]
+    fn the_reply_knows_best_whether_it_is_the_last() {
+        let page = paging(By::Page);
+        let shown = |count: usize, last| Shown {
+            count,
+            last: Some(last),
+            ids: (0..count).map(|n| n.to_string()).collect(),
+            ..Shown::default()
+        };
+        let at = page.start();
+        assert_eq!(page.step(&at, &shown(2, true), Some(2)), Step::End);
+        // Empty, but not the last: asked again, then passed over, but not for ever.
+        let (mut at, mut requests) = (page.start(), 0);
+        let why = loop {
+            requests += 1;
+            match page.step(&at, &shown(0, false), Some(2)) {
+                Step::Next(next) => at = next,
+                Step::Stuck(why) => break why,
+                end => panic!("{end:?}"),
+            }
+        };
+        assert_eq!(requests, 2 * (MOST_SKIPPED + 1));
+        assert!(why.contains("empty pages"), "{why}");
+    }
+
+    #[test]
+    fn a_stretch_of_hidden_entries_is_no_end_of_an_offset_walk() {
+        let offset = Paging {
+            size: Some(4),
+            overlap: 1,
+            hidden: true,
+            ..paging(By::Offset)
+        };
+        // Entries 4 to 15 of 20 are hidden.
+        let (mut at, mut seen) = (offset.start(), Vec::new());
+        for _ in 0..60 {
+            let from = number(&at.cursor, "offset", 0);
+            let ids: Vec<_> = (from..(from + 4).min(20))
+                .filter(|id| !(4..16).contains(id))
+                .map(|id| id.to_string())
+                .collect();
+            let shown = Shown {
+                count: ids.len(),
+                total: Some(20),
+                ids: ids.clone(),
+                ..Shown::default()
+            };
+            seen.extend(
+                ids.into_iter()
+                    .filter(|id| !seen.contains(id))
+                    .collect::<Vec<_>>(),
+            );
+            match offset.step(&at, &shown, Some(4)) {
+                Step::Next(next) => at = next,
+                end => {
+                    assert_eq!(end, Step::End);
+                    break;
+                }
+            }
+        }
+        assert_eq!(seen, ["0", "1", "2", "3", "16", "17", "18", "19"]);
     }
 
     #[test]

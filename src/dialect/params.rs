@@ -18,16 +18,19 @@ pub enum ParamKind {
     Date,
     /// A list of texts.
     List,
+    /// The path of a file to send; of actions only.
+    File,
 }
 
 impl ParamKind {
     /// Every kind, by its word in TOML.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("text", Self::Text),
         ("int", Self::Int),
         ("bool", Self::Bool),
         ("date", Self::Date),
         ("list", Self::List),
+        ("file", Self::File),
     ];
 
     /// The word in TOML.
@@ -71,6 +74,26 @@ pub struct Param {
     pub about: String,
 }
 
+/// All parameters: `given`, and the defaults of those left out.
+///
+/// # Errors
+/// The first that is missing.
+pub(super) fn complete(params: &BTreeMap<String, Param>, given: &Values) -> Result<Values, String> {
+    let mut values = given.clone();
+    for (name, param) in params {
+        match &param.default {
+            _ if values.contains_key(name) => {}
+            Some(value) => drop(values.insert(name.clone(), value.clone())),
+            None if param.required => {
+                let kind = param.kind.word();
+                return Err(format!("the parameter `{name}` ({kind}) is missing"));
+            }
+            None => {}
+        }
+    }
+    Ok(values)
+}
+
 impl Param {
     /// Reads `[params.NAME]` of a dialect.
     pub(super) fn read(table: Table<'_>) -> Option<Self> {
@@ -111,7 +134,7 @@ impl Param {
     /// Checks a value that a user gave, with complaints at its place.
     pub fn value(&self, node: &Node<'_>) -> Option<Value> {
         let value = match self.kind {
-            ParamKind::Text => Value::Text(node.text()?.to_owned()),
+            ParamKind::Text | ParamKind::File => Value::Text(node.text()?.to_owned()),
             ParamKind::Int => Value::Int(node.int()?),
             ParamKind::Bool => Value::Bool(node.bool()?),
             ParamKind::Date => {
@@ -136,7 +159,7 @@ impl Param {
     pub fn parse(&self, texts: &[String]) -> Result<Value, String> {
         let text = texts.last().map_or("", String::as_str);
         let value = match self.kind {
-            ParamKind::Text => Value::Text(text.to_owned()),
+            ParamKind::Text | ParamKind::File => Value::Text(text.to_owned()),
             ParamKind::Int => {
                 let number = text.parse();
                 Value::Int(number.map_err(|_| format!("`{text}` is not a whole number"))?)

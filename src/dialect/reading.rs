@@ -1,22 +1,30 @@
 //! Reads the endpoints of a dialect's TOML file.
 
+mod action;
+pub(super) mod ask;
+mod paging;
+
 use std::collections::BTreeMap;
 
 use super::{
+    ask::Line,
     definition::{params, text},
-    endpoint::{Endpoint, EndpointKind, ReplyFilters, With},
+    endpoint::{Endpoint, EndpointKind, NotFound, ReplyFilters, With},
     filter::Filter,
     matching::Match,
-    paging::{By, Paging},
-    params::Param,
+    paging::Paging,
+    params::{Param, ParamKind},
     prelude::Prelude,
-    request::Template,
 };
-use crate::config::reader::{Misplaced, Node, Table, suggest};
+use crate::config::reader::{Node, Table};
 
 /// What the endpoints of one file share.
 pub(super) struct Reading<'a> {
     pub(super) shared: &'a BTreeMap<String, Param>,
+    /// Headers of every request.
+    pub(super) headers: &'a [(String, Line)],
+    /// Follow-ups that several endpoints share.
+    pub(super) with: Option<&'a Node<'a>>,
     pub(super) error: Option<Filter>,
     /// `None` when the file's `defs` are broken: that was said, and what it breaks is not said again.
     pub(super) prelude: Option<&'a Prelude>,
@@ -38,29 +46,32 @@ impl Reading<'_> {
     ) -> Option<Endpoint> {
         let about = text(&table, "about");
         let params = self.params(&table);
-        let repeated = repeated(&table);
-        let get = table.need("get");
-        let template = get
-            .as_ref()
-            .and_then(|node| node.parsed_inside(|path| Template::compile(path, repeated)));
+        for (name, _) in params.iter().filter(|(_, p)| p.kind == ParamKind::File) {
+            table.error(format!("`{name}`: a file is sent by actions only"));
+        }
+        let ask = self.ask(&table);
         let optional = |key| table.get(key).and_then(|n: Node<'_>| self.filter(&n));
-        let (vars, check) = (optional("vars"), optional("check"));
+        let check = optional("check");
         let (next, total) = (optional("next"), optional("total"));
+        let (last, slice, follow) = (optional("last"), optional("slice"), optional("follow"));
         let each = table.need("each").and_then(|n| self.filter(&n));
         let item = table.need("item").and_then(|n| self.filter(&n));
         let error = match table.get("error") {
             Some(node) => self.filter(&node),
             None => self.error.clone(),
         };
-        let pagings = pagings(&table, kind, next.is_some(), self);
-        if let (Some(get), Some(template), None) = (&get, &template, &vars) {
+        let pagings = self.pagings(&table, kind, next.is_some());
+        if let Some(ask) = &ask {
             // Without a `next` that must be there, nobody knows what it would give.
             if next.is_none() && !pagings.iter().any(Paging::needs_next) {
-                check_variables(get, template, &params);
+                ask::check_variables(&table, ask, &params, &["limit", "page", "offset"]);
             }
-            let filters = [&each, &item, &next, &total, &check].into_iter().flatten();
+            let filters = [
+                &each, &item, &next, &total, &check, &last, &slice, &follow, &error,
+            ];
+            let filters = filters.into_iter().flatten();
             let filters = filters.chain(pagings.iter().filter_map(|paging| paging.when.as_ref()));
-            check_params(&table, template, &params, &filters.collect::<Vec<_>>());
+            ask::check_params(&table, ask, &params, &filters.collect::<Vec<_>>());
         }
         let enters_top = table.get("enters").is_some_and(|node| {
             let word = node.text();
@@ -76,21 +87,41 @@ impl Reading<'_> {
             .get("roles")
             .and_then(|n| n.texts())
             .unwrap_or_default();
-        let with = withs(&table, self);
+        let files = table.get("files").map(|node| {
+            for word in node.texts().unwrap_or_default() {
+                if !roles.contains(&word) {
+                    node.unknown("role", word, roles.iter().copied());
+                }
+            }
+            node.texts().unwrap_or_default()
+        });
+        let files = files.unwrap_or_else(|| roles.iter().take(1).copied().collect());
+        let not_found = table.get("not_found").and_then(|node| {
+            let word = node.text()?;
+            let found = NotFound::ALL.iter().find(|(w, _)| *w == word);
+            if found.is_none() {
+                node.unknown("word", word, NotFound::ALL.iter().map(|(w, _)| *w));
+            }
+            found.map(|(_, not_found)| *not_found)
+        });
+        let zero_throttles = table.get("zero_throttles").and_then(|n| n.bool());
+        let with = self.withs(&table);
         table.finish();
         Some(Endpoint {
             name: name.to_owned(),
             kind,
             about,
             params,
-            follows: with.keys().cloned().collect(),
+            follows: follows(&with),
             roles: roles.into_iter().map(str::to_owned).collect(),
+            files: files.into_iter().map(str::to_owned).collect(),
             enters_top,
             immutable: immutable.unwrap_or(false),
             missing,
             matches,
-            template: template?,
-            vars,
+            not_found,
+            zero_throttles: zero_throttles.unwrap_or(false),
+            ask: ask?,
             check,
             pagings,
             reply: ReplyFilters {
@@ -98,6 +129,9 @@ impl Reading<'_> {
                 item: item?,
                 next,
                 total,
+                last,
+                slice,
+                follow,
                 error,
             },
             with,
@@ -122,6 +156,68 @@ impl Reading<'_> {
             _ => params(table),
         }
     }
+
+    /// The follow-ups named by `with = ["…"]`, or defined in `[….with.NAME]`.
+    fn withs(&self, table: &Table<'_>) -> BTreeMap<String, With> {
+        let Some(node) = table.get("with") else {
+            return BTreeMap::new();
+        };
+        if !node.is_list() {
+            let own = entries(&node).into_iter();
+            return own
+                .filter_map(|(name, node)| Some((name.to_owned(), self.with(name, &node)?)))
+                .collect();
+        }
+        let shared = self.with.map(entries).unwrap_or_default();
+        let named = |node: &Node<'_>| {
+            let word = node.text()?;
+            let Some((_, with)) = shared.iter().find(|(name, _)| *name == word) else {
+                node.unknown("follow-up", word, shared.iter().map(|(name, _)| *name));
+                return None;
+            };
+            Some((word.to_owned(), self.with(word, with)?))
+        };
+        let list = node.list().unwrap_or_default();
+        list.iter().filter_map(named).collect()
+    }
+
+    fn with(&self, name: &str, node: &Node<'_>) -> Option<With> {
+        let table = node.table()?;
+        let endpoint = text(&table, "endpoint");
+        let params = table.need("params").and_then(|n| self.filter(&n));
+        let when = table.get("when").and_then(|n| self.filter(&n));
+        let dialect = table.get("dialect").and_then(|n| n.text());
+        let then = table.get("then").and_then(|n| n.texts());
+        table.finish();
+        let endpoint = if endpoint.is_empty() {
+            name.to_owned()
+        } else {
+            endpoint
+        };
+        let then = then.unwrap_or_default().into_iter().map(str::to_owned);
+        Some(With {
+            endpoint,
+            dialect: dialect.map(str::to_owned),
+            params: params?,
+            when,
+            then: then.collect(),
+        })
+    }
+}
+
+fn entries<'a>(node: &Node<'a>) -> Vec<(&'a str, Node<'a>)> {
+    node.table().map_or(Vec::new(), |table| table.entries())
+}
+
+/// Names that a job's `with` may use: the endpoint's own, and those of what they lead to.
+fn follows(with: &BTreeMap<String, With>) -> Vec<String> {
+    let mut names: Vec<_> = with.keys().cloned().collect();
+    for name in with.values().flat_map(|with| &with.then) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
 }
 
 /// The web addresses that mean a listing: one, or a list of them.
@@ -148,169 +244,4 @@ fn path_below(text: &str) -> Result<String, String> {
     } else {
         Err(format!("`{text}` must begin with `/`"))
     }
-}
-
-/// Every variable of a request must be a parameter, or be given by the paging.
-fn check_variables(get: &Node<'_>, template: &Template, params: &BTreeMap<String, Param>) {
-    const OWN: [&str; 3] = ["limit", "page", "offset"];
-    for variable in template.variables() {
-        if !params.contains_key(variable) && !OWN.contains(&variable.as_str()) {
-            let hint = suggest(variable, params.keys().map(String::as_str).chain(OWN));
-            get.error_inside(Misplaced {
-                message: format!("nothing gives the template's variable `{variable}`{hint}"),
-                at: template.place_of(variable),
-            });
-        }
-    }
-}
-
-/// A parameter that neither the request nor any filter knows is a slip of the pen.
-fn check_params(
-    table: &Table<'_>,
-    template: &Template,
-    params: &BTreeMap<String, Param>,
-    filters: &[&Filter],
-) {
-    let unused = |name: &str| {
-        !template.variables().contains(name) && !filters.iter().any(|f| f.text().contains(name))
-    };
-    for name in params.keys().filter(|name| unused(name)) {
-        let variables = template.variables().iter().map(String::as_str);
-        let message = format!(
-            "nothing asks for the parameter `{name}`{}",
-            suggest(name, variables)
-        );
-        let node = table.get("params").and_then(|node| {
-            let mut entries = node
-                .is_table()
-                .then(|| node.table())??
-                .entries()
-                .into_iter();
-            entries.find(|(key, _)| key == name).map(|(_, node)| node)
-        });
-        match node.or_else(|| table.get("params")) {
-            Some(node) => node.error(message),
-            None => table.error(message),
-        }
-    }
-}
-
-fn repeated(table: &Table<'_>) -> BTreeMap<String, String> {
-    let entries = table
-        .get("query")
-        .and_then(|n| n.table())
-        .map_or(Vec::new(), |t| t.entries());
-    let pair = |(name, node): (&str, Node<'_>)| Some((name.to_owned(), node.text()?.to_owned()));
-    entries.into_iter().filter_map(pair).collect()
-}
-
-fn withs(table: &Table<'_>, reading: &Reading<'_>) -> BTreeMap<String, With> {
-    let mut all = BTreeMap::new();
-    for (name, node) in table
-        .get("with")
-        .and_then(|n| n.table())
-        .map_or(Vec::new(), |t| t.entries())
-    {
-        let Some(table) = node.table() else { continue };
-        let endpoint = text(&table, "endpoint");
-        let params = table.need("params").and_then(|n| reading.filter(&n));
-        let when = table.get("when").and_then(|n| reading.filter(&n));
-        table.finish();
-        if let Some(params) = params {
-            let endpoint = if endpoint.is_empty() {
-                name.to_owned()
-            } else {
-                endpoint
-            };
-            all.insert(
-                name.to_owned(),
-                With {
-                    endpoint,
-                    params,
-                    when,
-                },
-            );
-        }
-    }
-    all
-}
-
-fn pagings(
-    table: &Table<'_>,
-    kind: EndpointKind,
-    has_next: bool,
-    reading: &Reading<'_>,
-) -> Vec<Paging> {
-    let Some(node) = table.get("paging") else {
-        if kind == EndpointKind::Listing {
-            table.error(
-                "`paging` is missing; write `paging = { by = \"once\" }` for a listing of one page",
-            );
-        }
-        return vec![Paging::once()];
-    };
-    let nodes = if node.is_list() {
-        node.list().unwrap_or_default()
-    } else {
-        vec![node]
-    };
-    let pagings: Vec<_> = nodes
-        .iter()
-        .filter_map(|n| paging(n, has_next, reading))
-        .collect();
-    if pagings.is_empty() {
-        vec![Paging::once()]
-    } else {
-        pagings
-    }
-}
-
-fn paging(node: &Node<'_>, has_next: bool, reading: &Reading<'_>) -> Option<Paging> {
-    let table = node.table()?;
-    let by = table.need("by").and_then(|node| {
-        let word = node.text()?;
-        let found = By::ALL.iter().find(|(w, _)| *w == word);
-        if found.is_none() {
-            node.unknown("paging", word, By::ALL.iter().map(|(w, _)| *w));
-        }
-        found.map(|(_, by)| *by)
-    });
-    let count = |key| {
-        let value = table.get(key).and_then(|n: Node<'_>| n.int_at_least(1));
-        value.and_then(|n| u32::try_from(n).ok())
-    };
-    let paging = Paging {
-        by: by.unwrap_or(By::Once),
-        first: table
-            .get("first")
-            .and_then(|n| n.int())
-            .unwrap_or(i64::from(by == Some(By::Page))),
-        size: count("size"),
-        max: count("max"),
-        overlap: count("overlap").unwrap_or(0),
-        short_ends: table.get("end").is_some_and(|node| {
-            let word = node.text();
-            if word.is_some_and(|w| w != "short") {
-                node.unknown("word", word.unwrap_or(""), ["short"]);
-            }
-            word == Some("short")
-        }),
-        when: table.get("when").and_then(|n| reading.filter(&n)),
-    };
-    if paging.needs_next() && !has_next {
-        node.error("this paging needs the filter `next`");
-    }
-    if paging.overlap > 0 && by != Some(By::Offset) {
-        node.error("`overlap` goes with `by = \"offset\"`");
-    }
-    if let (Some(size), Some(max)) = (paging.size, paging.max)
-        && size > max
-    {
-        node.error("`size` must not be larger than `max`");
-    }
-    if paging.size.is_some_and(|size| size <= paging.overlap) {
-        node.error("`overlap` must be smaller than `size`");
-    }
-    table.finish();
-    by.map(|_| paging)
 }

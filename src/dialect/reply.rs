@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{
     endpoint::{Endpoint, follow_params, globals},
+    filter::{Filter, FilterError},
     item::{Follow, Item},
     json,
     paging::{Cursor, Shown},
@@ -22,6 +23,38 @@ use crate::class::Class;
 /// Entries of one page: every one of them is an item in memory until the page is stored.
 const MOST_ENTRIES: usize = 30_000;
 
+/// What a reply answers: a part of it may be told by the question alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The site's address, which the reply's own addresses are relative to.
+    pub base: &'a Url,
+    /// The endpoint's parameters.
+    pub params: &'a Values,
+    /// The variables that name the page.
+    pub cursor: &'a Cursor,
+    /// The reply's HTTP status.
+    pub status: u16,
+    /// Follow-ups that the job wants.
+    pub with: &'a [String],
+}
+
+impl<'a> Asked<'a> {
+    /// What a good reply answers.
+    pub fn new(base: &'a Url, with: &'a [String], params: &'a Values, cursor: &'a Cursor) -> Self {
+        Self {
+            base,
+            with,
+            params,
+            cursor,
+            status: 200,
+        }
+    }
+
+    fn globals(&self) -> Globals {
+        globals(self.params, self.cursor, Some(self.status))
+    }
+}
+
 /// What a page showed.
 #[derive(Debug)]
 pub struct Page {
@@ -29,8 +62,21 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// What the walk needs to know.
     pub shown: Shown,
+    /// Pages of other endpoints that belong to the same listing.
+    pub follow: Vec<Follow>,
+    /// What the site said instead of a page about something that it has no more.
+    pub gone: Option<Gone>,
     /// Items that a job's `where` refused, which are not among the entries any more.
     pub filtered: u64,
+}
+
+/// What the site said of something that is there no more.
+#[derive(Debug, Clone)]
+pub struct Gone {
+    /// In words.
+    pub why: String,
+    /// The reply, as JSON.
+    pub raw: Option<String>,
 }
 
 /// One entry of a page.
@@ -69,87 +115,39 @@ impl ReplyError {
     }
 }
 
-/// What the entries of one page share.
-struct Reading<'a> {
-    base: &'a Url,
-    with: &'a [String],
-    globals: &'a Globals,
-    /// Whether the reply is UTF-8.
-    whole: bool,
-}
-
 impl Endpoint {
-    /// The error that the reply itself reports, if it is JSON and reports one. `params` and `cursor` are what was asked.
-    pub fn reported(&self, body: &[u8], params: &Values, cursor: &Cursor) -> Option<ReplyError> {
+    /// The error that the reply itself reports, if it is JSON and reports one.
+    pub fn reported(&self, body: &[u8], asked: &Asked<'_>) -> Option<ReplyError> {
         let value = json::read(body).ok()?;
-        self.error_in(&value, &globals(params, cursor))
+        self.error_in(&value, &asked.globals())
     }
 
     /// What the filter `error` makes of a reply: nothing, null or false for none, else a text or
     /// `{class, message, wait}`, with the wait in seconds.
     fn error_in(&self, value: &Val, globals: &Globals) -> Option<ReplyError> {
-        let filter = self.reply.error.as_ref()?;
-        let output = match filter.first_of(value.clone(), globals) {
-            Ok(output) => output.filter(|v| !matches!(v, Val::Null | Val::Bool(false)))?,
-            Err(message) => {
-                return Some(ReplyError::new(
-                    Class::Dialect,
-                    format!("the filter `error` failed: {message}"),
-                ));
-            }
-        };
-        let error: serde_json::Value = serde_json::from_str(&output.to_string()).ok()?;
-        let word = |key| error.get(key).and_then(serde_json::Value::as_str);
-        let message = error.as_str().or_else(|| word("message"));
-        let mut message = format!(
-            "the site says: {}",
-            message.unwrap_or("an error without a text")
-        );
-        let class = word("class").map_or(Ok(Class::Listing), str::parse);
-        if let Err(unknown) = &class {
-            message += &format!(" (the filter `error` gives an {unknown})");
-        }
-        let wait = error.get("wait").and_then(serde_json::Value::as_f64);
-        Some(ReplyError {
-            class: class.unwrap_or(Class::Listing),
-            message,
-            wait: wait.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-        })
+        error_of(self.reply.error.as_ref(), value, globals)
     }
 
-    /// Reads a page. `with` names the follow-ups that the job wants, `params` and `cursor` are what was asked.
+    /// Reads a page.
     ///
     /// # Errors
     /// When the reply is no page of this endpoint: not JSON, out of bounds, or an error of the site's.
-    pub fn read(
-        &self,
-        body: &[u8],
-        base: &Url,
-        with: &[String],
-        params: &Values,
-        cursor: &Cursor,
-    ) -> Result<Page, ReplyError> {
+    pub fn read(&self, body: &[u8], asked: &Asked<'_>) -> Result<Page, ReplyError> {
         let listing = |message: String| ReplyError::new(Class::Listing, message);
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(listing("the reply is empty".to_owned()));
         }
         let value = json::read(body)
             .map_err(|error| listing(format!("{error}{}", looks_like_html(body))))?;
-        let globals = globals(params, cursor);
+        let globals = asked.globals();
         if let Some(error) = self.error_in(&value, &globals) {
             return Err(error);
         }
-        let reading = Reading {
-            base,
-            with,
-            globals: &globals,
-            whole: std::str::from_utf8(body).is_ok(),
-        };
+        let whole = std::str::from_utf8(body).is_ok();
         let filters = &self.reply;
-        let entries = filters
-            .each
-            .all_of(value.clone(), &globals)
-            .map_err(|error| listing(format!("not a page of `{}`: {error}", self.name)))?;
+        let entries = filters.each.all_of(value.clone(), &globals);
+        let entries = entries
+            .map_err(|error| failed(&error, format!("not a page of `{}`: {error}", self.name)))?;
         if entries.len() > MOST_ENTRIES {
             return Err(listing(format!("more than {MOST_ENTRIES} entries")));
         }
@@ -157,29 +155,42 @@ impl Endpoint {
             count: entries.len(),
             ..Shown::default()
         };
-        if let Some(total) = &filters.total {
-            let output = total
-                .first_of(value.clone(), &globals)
-                .map_err(|e| listing(format!("the filter `total` failed: {e}")))?;
-            shown.total = output.and_then(|v| v.to_string().trim_matches('"').parse().ok());
-        }
-        if let Some(next) = filters.next.as_ref().filter(|_| !entries.is_empty()) {
-            let output = next
-                .first_of(value, &globals)
-                .map_err(|e| listing(format!("the filter `next` failed: {e}")))?;
-            let cursor = output.filter(|v| !matches!(v, Val::Null));
-            shown.next = cursor
-                .map(|v| variables_of(&v))
-                .transpose()
-                .map_err(listing)?;
+        let told = |name: &str, filter: &Option<Filter>| {
+            let Some(filter) = filter else {
+                return Ok(None);
+            };
+            let output = filter.first_of(value.clone(), &globals);
+            let output =
+                output.map_err(|e| failed(&e, format!("the filter `{name}` failed: {e}")))?;
+            Ok(output.filter(|value| !matches!(value, Val::Null)))
+        };
+        let variables = |output: Option<Val>| {
+            let variables = output.map(|value| variables_of(&value)).transpose();
+            variables.map_err(listing)
+        };
+        shown.total = told("total", &filters.total)?
+            .and_then(|v| v.to_string().trim_matches('"').parse().ok());
+        shown.last = told("last", &filters.last)?.map(|v| !matches!(v, Val::Bool(false)));
+        shown.slice = variables(told("slice", &filters.slice)?)?;
+        if !entries.is_empty() {
+            shown.next = variables(told("next", &filters.next)?)?;
             self.check_cursor(shown.next.as_ref())?;
-        } else {
-            drop(value);
         }
-        let entries: Vec<_> = entries
+        let mut follow = Vec::new();
+        if let Some(filter) = &filters.follow {
+            let outputs = filter.all_of(value.clone(), &globals);
+            let outputs =
+                outputs.map_err(|e| failed(&e, format!("the filter `follow` failed: {e}")))?;
+            for output in outputs {
+                let read = serde_json::from_str(&output.to_string());
+                follow.push(read.map_err(|e| listing(format!("the filter `follow`: {e}")))?);
+            }
+        }
+        drop(value);
+        let entries = entries
             .into_iter()
-            .map(|entry| self.entry(entry, &reading))
-            .collect();
+            .map(|entry| self.entry(entry, asked, &globals, whole));
+        let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
         shown.ids = entries
             .iter()
             .map(|entry| match entry {
@@ -190,17 +201,19 @@ impl Endpoint {
         Ok(Page {
             entries,
             shown,
+            follow,
+            gone: None,
             filtered: 0,
         })
     }
 
     /// A cursor that the request does not carry would bring the same page for ever.
     fn check_cursor(&self, cursor: Option<&Cursor>) -> Result<(), ReplyError> {
-        let asked = self.template.variables();
+        let asked = self.ask.variables();
         let lost = cursor
             .into_iter()
             .flat_map(Cursor::keys)
-            .find(|key| self.vars.is_none() && !asked.contains(*key));
+            .find(|key| self.ask.vars.is_none() && !asked.contains(*key));
         lost.map_or(Ok(()), |key| {
             let message =
                 format!("the filter `next` gives `{key}`, but no variable of `get` is called so");
@@ -208,48 +221,63 @@ impl Endpoint {
         })
     }
 
-    fn entry(&self, entry: Val, reading: &Reading<'_>) -> Entry {
+    /// Reads one entry. A filter that does not end on one would not on the others: that fails the page.
+    fn entry(
+        &self,
+        entry: Val,
+        asked: &Asked<'_>,
+        globals: &Globals,
+        whole: bool,
+    ) -> Result<Entry, ReplyError> {
         let raw = entry.to_string();
-        match self.item(&entry, &raw, reading) {
-            Ok(item) => Entry::Good(Box::new(item)),
-            Err(message) => Entry::Bad { raw, message },
+        match self.item(&entry, &raw, asked, globals, whole) {
+            Ok(item) => Ok(Entry::Good(Box::new(item))),
+            Err(error) if error.endless => {
+                Err(failed(&error, format!("the filter `item` failed: {error}")))
+            }
+            Err(FilterError { message, .. }) => Ok(Entry::Bad { raw, message }),
         }
     }
 
-    fn item(&self, entry: &Val, raw: &str, reading: &Reading<'_>) -> Result<Item, String> {
-        let globals = reading.globals;
+    fn item(
+        &self,
+        entry: &Val,
+        raw: &str,
+        asked: &Asked<'_>,
+        globals: &Globals,
+        whole: bool,
+    ) -> Result<Item, FilterError> {
         let output = self.reply.item.first_of(entry.clone(), globals)?;
-        let output = output.ok_or("the filter `item` gave nothing")?;
-        let mut item = Item::read(&output.to_string(), reading.base)?;
+        let output = output.ok_or_else(|| "the filter `item` gave nothing".to_owned())?;
+        let mut item = Item::read(&output.to_string(), asked.base)?;
         if let Some(file) = item.files.iter().find(|f| !self.roles.contains(&f.role)) {
             return Err(format!(
                 "a file has the role `{}`, which `roles` of the listing does not name",
                 file.role
-            ));
+            )
+            .into());
         }
-        for name in reading.with {
+        for name in asked.with {
             let Some(follow) = self.with.get(name) else {
                 continue;
             };
-            let wanted = follow
-                .when
-                .as_ref()
-                .map(|when| when.first_of(entry.clone(), globals))
-                .transpose()?;
-            if matches!(wanted, Some(None | Some(Val::Null | Val::Bool(false)))) {
+            if let Some(when) = &follow.when
+                && !when.holds(entry.clone(), globals)?
+            {
                 continue;
             }
             for output in follow.params.all_of(entry.clone(), globals)? {
-                item.follow.push(Follow {
+                item.also.push(Follow {
                     endpoint: follow.endpoint.clone(),
                     params: follow_params(&output)?,
+                    dialect: follow.dialect.clone(),
                 });
             }
         }
         let keep = |text: String| {
             serde_json::value::RawValue::from_string(text).map_err(|e| e.to_string())
         };
-        if !reading.whole {
+        if !whole {
             // Text that is not UTF-8 was replaced above; what the site sent stays readable beside it.
             let mut bytes = Vec::new();
             jaq_json::write::write(&mut bytes, &jaq_json::write::Pp::default(), 0, entry)
@@ -264,6 +292,50 @@ impl Endpoint {
         item.raw.insert(self.name.clone(), keep(raw.to_owned())?);
         Ok(item)
     }
+}
+
+/// The error that the filter `error` reads in a reply.
+pub(super) fn error_of(
+    filter: Option<&Filter>,
+    value: &Val,
+    globals: &Globals,
+) -> Option<ReplyError> {
+    let output = match filter?.first_of(value.clone(), globals) {
+        Ok(output) => output.filter(|v| !matches!(v, Val::Null | Val::Bool(false)))?,
+        Err(message) => {
+            return Some(ReplyError::new(
+                Class::Dialect,
+                format!("the filter `error` failed: {message}"),
+            ));
+        }
+    };
+    let error: serde_json::Value = serde_json::from_str(&output.to_string()).ok()?;
+    let word = |key| error.get(key).and_then(serde_json::Value::as_str);
+    let message = error.as_str().or_else(|| word("message"));
+    let mut message = format!(
+        "the site says: {}",
+        message.unwrap_or("an error without a text")
+    );
+    let class = word("class").map_or(Ok(Class::Listing), str::parse);
+    if let Err(unknown) = &class {
+        message += &format!(" (the filter `error` gives an {unknown})");
+    }
+    let wait = error.get("wait").and_then(serde_json::Value::as_f64);
+    Some(ReplyError {
+        class: class.unwrap_or(Class::Listing),
+        message,
+        wait: wait.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+    })
+}
+
+/// What a filter that failed on a whole page means: the page is not what it should be, or the dialect is not.
+fn failed(error: &FilterError, words: String) -> ReplyError {
+    let class = if error.endless {
+        Class::Dialect
+    } else {
+        Class::Listing
+    };
+    ReplyError::new(class, words)
 }
 
 fn looks_like_html(body: &[u8]) -> &'static str {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     ops::Range,
 };
 
@@ -16,13 +17,33 @@ use jaq_json::Val;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::config::reader::Misplaced;
+use crate::{
+    config::reader::Misplaced,
+    http::{Method, Payload},
+};
 
 /// What is asked, without secrets: those are added when it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
+    /// How.
+    pub method: Method,
     /// The address.
     pub url: Url,
+    /// Headers of the dialect.
+    pub headers: Vec<(String, String)>,
+    /// What a POST carries.
+    pub body: Option<Payload>,
+}
+
+impl fmt::Display for Request {
+    /// The request in one line, with its body, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method.word(), self.url)?;
+        match &self.body {
+            None => Ok(()),
+            Some(body) => write!(f, " with {body}"),
+        }
+    }
 }
 
 /// What must be percent-encoded outside of expressions (RFC 6570 section 2.1); a brace or a percent sign may be a slip of
@@ -51,7 +72,7 @@ pub(super) struct Template {
 /// Variables of a template: names to JSON scalars; null means undefined.
 pub(super) type Variables = Map<String, Value>;
 
-struct Scalars<'a>(&'a Variables);
+pub(super) struct Scalars<'a>(pub(super) &'a Variables);
 
 impl Context for Scalars<'_> {
     fn visit<V: Visitor>(&self, visitor: V) -> V::Result {
@@ -68,7 +89,7 @@ impl Context for Scalars<'_> {
 }
 
 /// A scalar as it stands in a URL.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -138,11 +159,11 @@ impl Template {
         &self.variables
     }
 
-    /// The request for `variables`, below `base`.
+    /// The address for `variables`, below `base`.
     ///
     /// # Errors
     /// When the result is not a URL.
-    pub(super) fn expand(&self, base: &Url, variables: &Variables) -> Result<Request, String> {
+    pub(super) fn expand(&self, base: &Url, variables: &Variables) -> Result<Url, String> {
         let template = UriTemplateStr::new(&self.path).map_err(|error| error.to_string())?;
         let path = template
             .expand::<UriSpec, _>(&Scalars(variables))
@@ -159,7 +180,7 @@ impl Template {
                 }
             }
         }
-        Ok(Request { url })
+        Ok(url)
     }
 }
 
@@ -205,7 +226,6 @@ mod tests {
         template
             .expand(&base, &variables)
             .expect("expands")
-            .url
             .to_string()
     }
 

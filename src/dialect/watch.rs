@@ -26,6 +26,8 @@ use jaq_core::{
 };
 use jaq_json::Val;
 
+use super::filter::FilterError;
+
 /// Steps of one filter on one input: a few for each value that a reply may have.
 const MOST_STEPS: u32 = 2_000_000;
 /// How long one filter may work on one input.
@@ -51,6 +53,7 @@ pub(super) struct Watch {
     started: Instant,
     steps: Cell<u32>,
     most: u32,
+    stopped: Cell<bool>,
     /// Where the stack stood at the start.
     base: usize,
 }
@@ -91,35 +94,52 @@ impl Watch {
             started: Instant::now(),
             steps: Cell::new(0),
             most,
+            stopped: Cell::new(false),
             base: stack_pointer(),
         }
     }
 
-    /// Whether the filter has worked for too long.
-    pub(super) fn late(&self) -> Option<String> {
-        (self.started.elapsed() > DEADLINE).then(|| format!("not done after {DEADLINE:?}"))
+    /// Whether the filter was stopped.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// Looks at the clock.
+    ///
+    /// # Errors
+    /// When the filter has worked for too long.
+    pub(super) fn look(&self) -> Result<(), FilterError> {
+        if self.started.elapsed() <= DEADLINE {
+            return Ok(());
+        }
+        Err(FilterError {
+            message: format!("not done after {DEADLINE:?}"),
+            endless: true,
+        })
     }
 
     fn step(&self) -> Result<(), Error<Val>> {
         let steps = self.steps.get() + 1;
         self.steps.set(steps);
-        if steps > self.most {
-            let most = self.most;
-            return Err(Error::str(format_args!(
-                "not done after {most} steps: does it end?"
-            )));
-        }
-        if self.base.abs_diff(stack_pointer()) > MOST_STACK {
-            return Err(too_deep());
-        }
-        let late = steps.is_multiple_of(STEPS_PER_LOOK).then(|| self.late());
-        late.flatten().map_or(Ok(()), |late| Err(Error::str(late)))
+        let stopped = if steps > self.most {
+            Some(format!("not done after {} steps: does it end?", self.most))
+        } else if self.base.abs_diff(stack_pointer()) > MOST_STACK {
+            Some(TOO_DEEP.to_owned())
+        } else if steps.is_multiple_of(STEPS_PER_LOOK) {
+            self.look().err().map(String::from)
+        } else {
+            None
+        };
+        stopped.map_or(Ok(()), |words| Err(self.stop(&words)))
+    }
+
+    fn stop(&self, words: &str) -> Error<Val> {
+        self.stopped.set(true);
+        Error::str(words)
     }
 }
 
-fn too_deep() -> Error<Val> {
-    Error::str("nested too deep: a definition calls itself and does not end")
-}
+const TOO_DEEP: &str = "nested too deep: a definition calls itself and does not end";
 
 /// About where the stack ends now.
 #[inline(never)]
@@ -139,7 +159,7 @@ pub(super) fn natives(
     let step = step.with_paths(|(context, value)| {
         let mut step = context.data().watch.step();
         if value.1.get(MOST_PATH).is_some() {
-            step = Err(too_deep());
+            step = Err(context.data().watch.stop(TOO_DEEP));
         }
         box_once(step.map(|()| value).map_err(Exn::from))
     });

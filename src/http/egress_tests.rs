@@ -145,7 +145,7 @@ async fn fault_65_redirects_end() {
     }
     let mut out = Outgoing::get(looping.url("/login"));
     out.method = Method::Post;
-    out.form = Some(vec![("a b".into(), "c&d".into())]);
+    out.body = Some(Payload::Form(vec![("a b".into(), "c&d".into())]));
     let reply = http(&[&looping])
         .page(&out, Accept::Any)
         .await

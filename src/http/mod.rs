@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod echo;
 mod error;
+mod payload;
 mod range;
 mod redact;
 mod resolve;
@@ -25,6 +26,7 @@ pub use address::{Blocked, Guard, Reach, not_public};
 pub use body::Download;
 pub use client::{Http, Known, MediaHosts};
 pub use error::{Error, of_status};
+pub use payload::{Part, Payload};
 pub use range::{Resume, Validator};
 pub use redact::redact;
 pub use resolve::{GivenNames, Names};
@@ -38,12 +40,13 @@ pub enum Method {
     /// The usual one.
     #[default]
     Get,
-    /// With a form; redirects of it are not followed.
+    /// With a body; redirects of it are not followed.
     Post,
 }
 
 impl Method {
-    fn word(self) -> &'static str {
+    /// As it stands in a request.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
@@ -94,8 +97,8 @@ pub struct Outgoing {
     pub cookies: Vec<(String, Secret)>,
     /// How.
     pub method: Method,
-    /// The form that a POST sends.
-    pub form: Option<Vec<(String, String)>>,
+    /// What a POST carries.
+    pub body: Option<Payload>,
     /// Instead of the proxy of `[network]`.
     pub proxy: Option<Url>,
 }
@@ -110,14 +113,14 @@ impl Outgoing {
             secret_headers: Vec::new(),
             cookies: Vec::new(),
             method: Method::Get,
-            form: None,
+            body: None,
             proxy: None,
         }
     }
 }
 
 impl fmt::Debug for Outgoing {
-    /// Shows no values: forms carry passwords, and even plain headers may carry tokens.
+    /// Shows no values: bodies carry passwords, and even plain headers may carry tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn names<T>(pairs: &[(String, T)]) -> Vec<&str> {
             pairs.iter().map(|(name, _)| name.as_str()).collect()
@@ -129,7 +132,7 @@ impl fmt::Debug for Outgoing {
             .field("headers", &names(&self.headers))
             .field("secret_headers", &names(&self.secret_headers))
             .field("cookies", &names(&self.cookies))
-            .field("form", &self.form.as_deref().map(names))
+            .field("body", &self.body.as_ref().map(Payload::names))
             .field("proxy", &self.proxy.as_ref().map(redact))
             .finish()
     }

@@ -68,11 +68,14 @@ impl<'a> Trip<'a> {
         };
         let mut request = Request::new(method, url);
         *request.headers_mut() = self.headers(accept, identity)?;
-        if let Some(form) = &self.out.form {
-            let encoded = form_urlencoded::Serializer::new(String::new())
-                .extend_pairs(form)
-                .finish();
-            *request.body_mut() = Some(Body::from(encoded));
+        if let Some(body) = &self.out.body {
+            let (kind, bytes) = body.encode().map_err(|error| {
+                let what = format_args!("a file of its body cannot be read: {error}");
+                self.asked.error(Class::BadUrl, what)
+            })?;
+            let kind = self.value(&CONTENT_TYPE, &kind)?;
+            request.headers_mut().insert(CONTENT_TYPE, kind);
+            *request.body_mut() = Some(Body::from(bytes));
         }
         Ok(request)
     }
@@ -80,12 +83,6 @@ impl<'a> Trip<'a> {
     fn headers(&self, accept: &'static str, identity: bool) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        if self.out.form.is_some() {
-            headers.insert(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/x-www-form-urlencoded"),
-            );
-        }
         for (name, value) in &self.out.headers {
             let name = self.name(name)?;
             let secret = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(&name);

@@ -38,6 +38,9 @@ const LEAST_SHARE: f64 = 1.0 / 64.0;
 /// What a good reply gives back: after one halving, the full rate returns with 25 good replies.
 const REGAINED: f64 = 0.02;
 
+/// What is said of a host in its quiet time.
+pub const QUIET: &str = "has its quiet time";
+
 /// Why a host is not asked for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,6 +51,8 @@ pub enum HoldReason {
     Throttled,
     /// It cannot be reached.
     Failing,
+    /// Its dialect says that it is to be left alone at this time.
+    Quiet,
     /// It refuses one request after another.
     Refusing,
 }
@@ -58,6 +63,7 @@ impl fmt::Display for HoldReason {
             Self::RetryAfter => "asked to wait",
             Self::Throttled => "is throttling",
             Self::Failing => "does not answer",
+            Self::Quiet => QUIET,
             Self::Refusing => "refuses one file after another",
         })
     }
@@ -242,15 +248,47 @@ impl Host {
     ///
     /// Replies that come in during a hold were asked for before it: they are counted and change nothing.
     pub fn throttled(&self, backoff: Duration, status: Option<u16>) -> Duration {
-        self.slow_down(backoff, LONGEST_BACKOFF, status)
+        let wait = |streak| doubled(backoff, streak).min(LONGEST_BACKOFF);
+        self.slow_down(wait, status)
     }
 
     /// The same for throttling that stands in the body of a reply: a minute of back-offs of one second, doubling to 6 h.
     pub fn throttled_in_words(&self, backoff: Duration, status: Option<u16>) -> Duration {
-        self.slow_down(backoff.saturating_mul(IN_WORDS), LONGEST_IN_WORDS, status)
+        let backoff = backoff.saturating_mul(IN_WORDS);
+        let wait = |streak| doubled(backoff, streak).min(LONGEST_IN_WORDS);
+        self.slow_down(wait, status)
     }
 
-    fn slow_down(&self, backoff: Duration, longest: Duration, status: Option<u16>) -> Duration {
+    /// As [`Self::throttled`], with the waits that are known of this site; the last of them is repeated.
+    pub fn throttled_by(&self, waits: &[Duration], status: Option<u16>) -> Duration {
+        let last = waits.len().saturating_sub(1);
+        let wait = |streak: u32| waits.get(last.min(streak as usize)).copied();
+        self.slow_down(|streak| wait(streak).unwrap_or_default(), status)
+    }
+
+    /// Waits along with another host of the same account, and counts on from where that one is: the account is what is
+    /// held back, whichever of them says so next.
+    pub fn share(&self, other: &Self) {
+        let (hold, streak) = (other.held(), other.streak());
+        let Some(hold) = hold else { return };
+        let mut state = self.state();
+        state.streak = state.streak.max(streak);
+        if state.hold.is_none_or(|own| own.until < hold.until) {
+            state.hold = Some(hold);
+        }
+    }
+
+    /// Throttling replies in a row.
+    pub fn streak(&self) -> u32 {
+        self.state().streak
+    }
+
+    /// Goes on counting where an earlier process stopped.
+    pub fn set_streak(&self, streak: u32) {
+        self.state().streak = streak;
+    }
+
+    fn slow_down(&self, wait: impl Fn(u32) -> Duration, status: Option<u16>) -> Duration {
         self.throttled.fetch_add(1, Ordering::Relaxed);
         self.answered();
         let mut state = self.state();
@@ -258,7 +296,7 @@ impl Host {
         if let Some(hold) = state.held(now) {
             return hold.until - now;
         }
-        let wait = doubled(backoff, state.streak).min(longest);
+        let wait = wait(state.streak);
         state.streak = state.streak.saturating_add(1);
         let half = (state.share / 2.0).max(LEAST_SHARE);
         state.set_share(self.origin, half);

@@ -18,7 +18,7 @@ use std::{
 
 use url::Url;
 
-pub use host::{Connection, Hold, HoldReason, Host, HostCounts};
+pub use host::{Connection, Hold, HoldReason, Host, HostCounts, QUIET};
 
 use crate::config::Limits;
 
@@ -35,6 +35,12 @@ impl HostKey {
         let host = url.host_str().filter(|host| !host.is_empty())?;
         let port = url.port_or_known_default()?;
         Some(Self(format!("{}:{port}", host.to_ascii_lowercase())))
+    }
+
+    /// Host and port.
+    pub fn parts(&self) -> (&str, u16) {
+        let (host, port) = self.0.rsplit_once(':').unwrap_or((&self.0, ""));
+        (host, port.parse().unwrap_or(0))
     }
 
     /// `host:port`.

@@ -252,6 +252,45 @@ fn reasons_are_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_waits_that_are_known_of_a_site_are_taken_in_turn() {
+    let waits = [200, 200, 400].map(Duration::from_secs);
+    let host = host(Rate::Unlimited, 1);
+    for wanted in [200, 200, 400, 400, 400] {
+        let wait = host.throttled_by(&waits, Some(429));
+        let wanted = Duration::from_secs(wanted);
+        assert!(wait >= wanted && wait <= wanted.mul_f64(1.1), "{wait:?}");
+        // What was under way during the hold tells nothing new.
+        host.throttled_by(&waits, Some(429));
+        tokio::time::sleep(wait + SECOND).await;
+    }
+    assert_eq!(host.streak(), 5);
+    host.ok();
+    assert_eq!(host.streak(), 0);
+    // Another process goes on with the count.
+    host.set_streak(2);
+    assert!(host.throttled_by(&waits, Some(429)) >= Duration::from_secs(400));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_held_back_holds_the_other_hosts_as_well() {
+    let (api, media) = (host(Rate::Unlimited, 1), host(Rate::Unlimited, 1));
+    api.throttled_by(&[Duration::from_secs(200)], Some(429));
+    let hold = api.held().expect("a hold");
+    media.share(&api);
+    assert_eq!(media.held().map(|hold| hold.until), Some(hold.until));
+    assert_eq!(
+        media.streak(),
+        1,
+        "the next wait is the second, whichever host says so"
+    );
+    // A longer hold of its own stays.
+    media.hold(Duration::from_secs(900), HoldReason::RetryAfter, None);
+    media.share(&api);
+    assert!(media.held().expect("a hold").until > hold.until);
+    assert_eq!(media.counts().throttled, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn fault_73_a_host_that_stays_away_is_taken_to_be_gone_for_this_run() {
     let host = host(Rate::Unlimited, 8);
     for _ in 0..GONE_AFTER {

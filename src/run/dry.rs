@@ -1,18 +1,21 @@
 //! `run --dry-run`: walks a listing and reports, and leaves nothing behind.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, judge};
+use super::{Failure, Mirrors, judge};
 use crate::{
     class::{Class, Remedy},
     clock::Clock,
     config::{Job, Network},
     dialect::{Entry, Step},
-    http::{Accept, Http},
-    pace::{Host, HostKey, Pace},
+    http::Http,
+    pace::{HostKey, Pace},
     store::{MOST_STALE, PageTask, Verdict, page_key},
     walk,
 };
@@ -30,6 +33,10 @@ pub struct DryReport {
     pub gone: u64,
     /// Entries that no filter could read.
     pub unreadable: u64,
+    /// Look-ups that would tell more of the items, their files among it.
+    pub lookups: u64,
+    /// Whether the site shows no more of the listing, though there is more.
+    pub wall: bool,
     /// What is wrong with the first of these.
     pub unreadable_why: Option<String>,
     /// Files of the wanted roles.
@@ -54,20 +61,15 @@ pub async fn dry_run(
     stop: &CancellationToken,
     progress: impl FnMut(&DryReport),
 ) -> Result<(DryReport, Vec<Failure>), Failure> {
-    let key = HostKey::from_url(&job.site.url)
-        .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", job.site.url)))?;
     let mut dry = Dry {
         job,
         network,
         http,
-        host: pace.host(&key, job.site.api),
+        pace,
+        mirrors: Mirrors::default(),
         clock,
         stop,
         readers: Semaphore::new(1),
-        roles: job
-            .files
-            .clone()
-            .unwrap_or_else(|| job.listing.roles.iter().take(1).cloned().collect()),
         report: DryReport::default(),
         progress,
     };
@@ -100,42 +102,52 @@ struct Dry<'a, P> {
     job: &'a Arc<Job>,
     network: &'a Network,
     http: &'a Http,
-    host: Arc<Host>,
+    pace: &'a Pace,
+    mirrors: Mirrors,
     clock: &'a Clock,
     stop: &'a CancellationToken,
     readers: Semaphore,
-    roles: Vec<String>,
     report: DryReport,
     progress: P,
 }
 
 impl<P: FnMut(&DryReport)> Dry<'_, P> {
-    async fn walk(&mut self, mut task: PageTask) -> Result<Ended, Failure> {
+    /// Walks a listing and what continues it elsewhere.
+    async fn walk(&mut self, first: PageTask) -> Result<Ended, Failure> {
+        const CIRCLE: &str = "the listing shows the same page again and again";
         let (job, stop) = (self.job, self.stop);
-        let mut seen = BTreeSet::new();
-        let mut tries = 0;
-        let (mut again, mut stale) = (false, 0);
-        while again || seen.insert(page_key(&task)) {
+        let (mut open, mut seen) = (VecDeque::from([first]), BTreeSet::new());
+        let (mut tries, mut stale, mut again) = (0, 0, false);
+        while let Some(mut task) = open.pop_front() {
+            let (site, endpoint) = walk::endpoint(job, &task)?;
+            let key = HostKey::from_url(&site.url)
+                .ok_or_else(|| Failure::new(Class::BadUrl, format!("{} has no host", site.url)))?;
+            let host = self.pace.host(&key, site.api);
+            if !again && !seen.insert(page_key(&task)) {
+                return Err(Failure::new(Class::Loop, CIRCLE));
+            }
             again = false;
-            let Some(out) = walk::outgoing(job, &job.listing, &task, self.clock.now())? else {
-                return Ok(Ended::Whole);
+            let Some(out) = walk::outgoing(job, &task, self.clock.now())? else {
+                continue;
             };
             tokio::select! {
                 () = stop.cancelled() => return Ok(Ended::Enough),
-                () = self.host.turn() => {}
+                () = host.turn() => {}
             }
-            let page = match self.http.page(&out, Accept::Json).await {
-                Ok(reply) => walk::read(&self.readers, job, &job.listing, &task, reply)
+            let page = match self.mirrors.page(self.http, site, &out).await {
+                Ok(reply) => walk::read(&self.readers, job, &task, reply)
                     .await
-                    .and_then(|page| walk::believed(job, &job.listing, &task, page, None)),
+                    .and_then(|page| walk::believed(job, &task, page, None)),
                 Err(error) => Err(error.into()),
             };
+            let throttle = &site.dialect.throttle;
             let page = match page {
                 Ok(page) => page,
-                Err(failure) => match judge(&failure, tries, true, self.network, &self.host) {
+                Err(failure) => match judge(&failure, tries, true, self.network, throttle, &host) {
                     Verdict::Again { wait, counted } => {
                         tries += u32::from(counted);
                         again = true;
+                        open.push_front(task);
                         let wait = std::time::Duration::from_millis(wait.unsigned_abs());
                         tokio::select! {
                             () = stop.cancelled() => return Ok(Ended::Enough),
@@ -146,12 +158,13 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
                     Verdict::Failed | Verdict::JobWaits => return Err(failure),
                 },
             };
-            self.host.ok();
+            host.ok();
             tries = 0;
             self.report.pages += 1;
             self.report.filtered += page.filtered;
+            let roles = job.files.as_ref().unwrap_or(&endpoint.files);
             for entry in &page.entries {
-                count(&self.roles, entry, &mut self.report);
+                count(roles, entry, &mut self.report);
             }
             (self.progress)(&self.report);
             if job.max_pages.is_some_and(|most| self.report.pages >= most)
@@ -159,24 +172,24 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
             {
                 return Ok(Ended::Enough);
             }
-            let paging = job.listing.paging(&task.params);
-            match paging.step(&task.at, &page.shown, walk::limit(job, &job.listing, &task)) {
-                Step::End | Step::Unless(_) => return Ok(Ended::Whole),
+            open.extend(walk::continued(job, &task, &page)?);
+            let paging = endpoint.paging(&task.params);
+            match paging.step(&task.at, &page.shown, walk::limit(job, endpoint, &task)) {
+                Step::End | Step::Unless(_) => {}
+                Step::Wall => self.report.wall = true,
                 Step::Next(at) => {
                     let same = at.shown.is_some() && at.shown == task.at.shown;
                     stale = if same { stale + 1 } else { 0 };
                     if stale >= MOST_STALE {
-                        break;
+                        return Err(Failure::new(Class::Loop, CIRCLE));
                     }
                     task.at = at;
+                    open.push_front(task);
                 }
                 Step::Stuck(why) => return Err(Failure::new(Class::Listing, why)),
             }
         }
-        Err(Failure::new(
-            Class::Loop,
-            "the listing shows the same page again and again",
-        ))
+        Ok(Ended::Whole)
     }
 }
 
@@ -191,6 +204,7 @@ fn count(roles: &[String], entry: &Entry, report: &mut DryReport) {
     };
     report.items += 1;
     report.gone += u64::from(item.gone.is_some());
+    report.lookups += (item.follow.len() + item.also.len()) as u64;
     for file in item
         .files
         .iter()

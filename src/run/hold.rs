@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Runner, store};
+use super::{Runner, site_of, store};
 use crate::disk::{Ballast, Short, Trouble};
 
 /// Failures of the disk in a row, whichever files they met, after which the disk is to blame.
@@ -119,7 +119,7 @@ impl Runner {
         tracing::info!("The archive can be written again: going on");
         for (job, host) in hosts {
             if let (Some(active), Ok(key)) = (self.jobs.get(&job), host.parse()) {
-                self.open_lane(&key, &active.job.site);
+                self.open_lane(&key, site_of(&active.job, &key));
             }
         }
         self.wake_all();

@@ -11,13 +11,14 @@ use tokio::{sync::Notify, task::JoinHandle};
 use super::{
     Active, Failure, Runner, judge,
     panic::{caught, crashed},
+    site_of,
 };
 use crate::{
     class::Class,
     clock::Millis,
     disk::{self, Op},
     fetch::{Fetched, fetch},
-    pace::{Connection, Host, HostKey},
+    pace::{Connection, HoldReason, Host, HostKey},
     store::{self, Claim, Claimed, FileTask, PageOutcome, PageTask, Task, Verdict, Why, Work},
     text::duration,
     walk::walk,
@@ -94,6 +95,7 @@ impl Lane {
                 return Ok(());
             };
             if needs_request(&task) {
+                self.keep_quiet(&task).await;
                 // Dropped at a stop: the task has not begun, and goes back.
                 tokio::select! {
                     () = stop.cancelled() => {
@@ -126,6 +128,29 @@ impl Lane {
                     }
                 }
             });
+        }
+    }
+
+    /// Holds the host while the task's site has its quiet time.
+    async fn keep_quiet(&self, task: &Task) {
+        let job = self.runner.jobs.get(&task.lease.job);
+        let Some(active) = job.filter(|_| matches!(task.work, Work::Page(_))) else {
+            return;
+        };
+        let now = self.runner.context.store.clock().now();
+        let site = site_of(&active.job, self.host.key());
+        let Some(until) = site.dialect.quiet_until(now) else {
+            return;
+        };
+        let wait = Duration::from_millis((until - now).unsigned_abs());
+        let held = self.host.held();
+        self.host.hold(wait, HoldReason::Quiet, None);
+        if held.is_none() {
+            tracing::info!(
+                job.name = %active.job.name,
+                "{} has its quiet time; it is asked again in {}", site.name, duration(until - now)
+            );
+            self.runner.keep_hosts().await;
         }
     }
 
@@ -282,12 +307,13 @@ async fn perform(
                 }
                 // Before the lanes are woken: a page beyond a limit must not be claimed.
                 if walked.listing {
+                    active.walked.fetch_add(1, Ordering::Relaxed);
                     active.listed.fetch_add(walked.items, Ordering::Relaxed);
                 }
                 let more = walked.outcome == PageOutcome::Stored { more: true };
                 let limits = runner.check_limits(&active, more && walked.listing).await;
-                for key in &walked.hosts {
-                    runner.open_lane(key, &job.site);
+                for (key, site) in &walked.hosts {
+                    runner.open_lane(key, site);
                 }
                 if let PageOutcome::Failed(class, message) = walked.outcome {
                     tracing::error!(job.name = %job.name, class = %class, "The walk of `{}` cannot go on: {message}", job.name);
@@ -355,13 +381,19 @@ async fn failed(
     failure: Failure,
     connection: Mutex<Option<Connection>>,
 ) {
+    let site = site_of(&active.job, host.key());
+    let throttle = &site.dialect.throttle;
     let verdict = judge(
         &failure,
         task.tries,
         task.is_page,
         &runner.context.network,
+        throttle,
         host,
     );
+    if throttle.by_account {
+        runner.hold_site(site, host);
+    }
     drop(connection);
     let what = if task.is_page { "page" } else { "file" };
     if let Some(error) = failure.store {
@@ -441,7 +473,7 @@ async fn failed(
         Ok(_) if pauses => runner.pause(active, class.word(), &message),
         Ok(moved) => {
             if let Some(key) = moved.and_then(|host| host.parse().ok()) {
-                runner.open_lane(&key, &active.job.site);
+                runner.open_lane(&key, site_of(&active.job, &key));
             }
             runner.wake_all();
         }
@@ -482,8 +514,9 @@ impl Runner {
                 .await;
             return Ok(paused?);
         }
+        let pages = i64::try_from(active.walked.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         let listed = i64::try_from(active.listed.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-        let walked = passed(job.max_pages, now.pages_done - active.before.pages_done)
+        let walked = passed(job.max_pages, pages)
             .map(|limit| message("max_pages", limit))
             .or_else(|| passed(job.max_items, listed).map(|limit| message("max_items", limit)));
         if let Some(message) = walked.filter(|_| walks_on) {

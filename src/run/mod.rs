@@ -7,6 +7,7 @@
 mod dry;
 mod hold;
 mod lane;
+mod mirrors;
 mod panic;
 mod policy;
 mod recheck;
@@ -17,13 +18,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 pub use dry::{DryReport, dry_run};
 pub use hold::Patience;
+pub use mirrors::Mirrors;
 pub use policy::{Failure, judge};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -51,6 +53,8 @@ pub struct Context {
     pub archive: Arc<Archive>,
     /// Requests.
     pub http: Http,
+    /// Which address of a site with several answers.
+    pub mirrors: Mirrors,
     /// Whose turn it is.
     pub pace: Pace,
     /// Limits and retries.
@@ -63,6 +67,8 @@ pub struct Context {
     pub under_way: UnderWay,
     /// Whether another job may have brought a file since it was claimed.
     pub several_jobs: bool,
+    /// Whether items are looked up again whatever is known of them.
+    pub full: bool,
     /// Large downloads are to save what they have and end: larder stops.
     pub cut: CancellationToken,
 }
@@ -113,6 +119,8 @@ pub struct Active {
     pub days_known: usize,
     /// Entries that the walk before met.
     pub earlier: Option<u64>,
+    /// Pages of its listing that this process has stored.
+    walked: AtomicU64,
     /// Items of its listing that this process has kept.
     listed: AtomicUsize,
     /// Set when the walk has come to a limit of the job: what it found is still fetched.
@@ -164,7 +172,7 @@ pub struct Runner {
     /// Whether what a larder that died has stored last is still being read again.
     rechecking: AtomicBool,
     /// Waits that an earlier process was asked for.
-    holds: BTreeMap<HostKey, Millis>,
+    holds: BTreeMap<HostKey, (Option<Millis>, u32)>,
     lanes: Mutex<BTreeMap<HostKey, Arc<Notify>>>,
     leases: Mutex<BTreeSet<(i64, i64)>>,
     /// Requests and throttlings of each host that the database knows already.
@@ -195,15 +203,11 @@ impl Runner {
         let mut active = BTreeMap::new();
         let mut hosts = Vec::new();
         let several_jobs = jobs.len() > 1;
+        let full = jobs.iter().any(|(_, walks)| walks.full);
         for (job, walks) in jobs {
             let begun = store.begin(spec(&job, walks, &names)).await?;
             let before = store.counts(begun.run);
-            hosts.extend(
-                begun
-                    .hosts
-                    .iter()
-                    .map(|host| (host.clone(), job.site.clone())),
-            );
+            hosts.extend(begun.hosts.iter().map(|host| (host.clone(), job.clone())));
             let one = Active {
                 job,
                 id: begun.job,
@@ -211,6 +215,7 @@ impl Runner {
                 before,
                 days_known: begun.days_known,
                 earlier: begun.earlier,
+                walked: AtomicU64::new(0),
                 listed: AtomicUsize::new(0),
                 walked_enough: Mutex::default(),
                 ended: Mutex::default(),
@@ -222,6 +227,7 @@ impl Runner {
                 store,
                 archive,
                 http,
+                mirrors: Mirrors::default(),
                 pace: Pace::new(),
                 network: config.network.clone(),
                 readers: Semaphore::new(READERS),
@@ -229,6 +235,7 @@ impl Runner {
                 under_way: UnderWay::default(),
                 several_jobs,
                 cut: CancellationToken::new(),
+                full,
             },
             jobs: active,
             min_free: config.archive.min_free,
@@ -247,19 +254,18 @@ impl Runner {
             tracker: TaskTracker::new(),
             error: Mutex::default(),
         });
-        for active in runner.jobs.values() {
-            let job = &active.job;
+        for site in runner.jobs.values().flat_map(|active| active.job.sites()) {
             // Named first, so that a host of two sites gets the lower of their limits from the start.
-            if let Some(key) = HostKey::from_url(&job.site.url) {
-                let host = runner.context.pace.host(&key, job.site.api);
+            if let Some(key) = HostKey::from_url(&site.url) {
+                let host = runner.context.pace.host(&key, site.api);
                 runner.restore_hold(&host);
             }
         }
         // Before anything is asked of anybody.
         runner.check_disk(0).await?;
-        for (host, site) in hosts {
+        for (host, job) in hosts {
             if let Ok(key) = host.parse() {
-                runner.open_lane(&key, &site);
+                runner.open_lane(&key, site_of(&job, &key));
             }
         }
         Ok(runner)
@@ -452,7 +458,7 @@ impl Runner {
             .await?;
         for (job, host) in hosts {
             if let (Some(active), Ok(key)) = (self.jobs.get(&job), host.parse()) {
-                self.open_lane(&key, &active.job.site);
+                self.open_lane(&key, site_of(&active.job, &key));
             }
         }
         self.wake_all();
@@ -501,14 +507,14 @@ impl Runner {
                 });
                 let reason = hold.map_or_else(String::new, |hold| hold.reason.to_string());
                 let counts = self.count_since(host);
-                (host.key().to_string(), until, reason, counts)
+                (host.key().to_string(), until, reason, counts, host.streak())
             })
             .collect();
         let kept = self
             .context
             .store
             .write("keep the hosts' state", move |group| {
-                for (host, until, reason, counts) in rows {
+                for (host, until, reason, counts, streak) in rows {
                     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
                     group.keep_host(
                         &host,
@@ -516,6 +522,7 @@ impl Runner {
                         &reason,
                         number(counts.requests),
                         number(counts.throttled),
+                        streak,
                     )?;
                 }
                 Ok(())
@@ -561,6 +568,11 @@ impl Runner {
             self.context.pace.host(key, site.api);
         }
         self.restore_hold(&host);
+        if site.dialect.throttle.by_account
+            && let Some(api) = HostKey::from_url(&site.url)
+        {
+            host.share(&self.context.pace.host(&api, site.api));
+        }
         let wake = Arc::new(Notify::new());
         lanes.insert(key.clone(), wake.clone());
         let runner = self.clone();
@@ -568,12 +580,25 @@ impl Runner {
             .spawn(async move { lane::work(runner, host, wake).await });
     }
 
+    /// Holds every host of a site whose account is held back, as `held` is.
+    fn hold_site(&self, site: &Site, held: &Host) {
+        for host in self.context.pace.hosts() {
+            let (name, port) = host.key().parts();
+            if host.key() != held.key() && site.takes_files_from(name, port) {
+                host.share(held);
+            }
+        }
+    }
+
     /// A wait that an earlier process was asked for still holds.
     fn restore_hold(&self, host: &Host) {
-        let left = self
-            .holds
-            .get(host.key())
-            .map_or(0, |until| until - self.context.store.clock().now());
+        let Some((until, streak)) = self.holds.get(host.key()) else {
+            return;
+        };
+        if host.streak() == 0 {
+            host.set_streak(*streak);
+        }
+        let left = until.map_or(0, |until| until - self.context.store.clock().now());
         if let Some(left) = u64::try_from(left)
             .ok()
             .filter(|left| *left > 0 && host.held().is_none())
@@ -632,13 +657,19 @@ impl Runner {
     }
 }
 
-/// Until when hosts asked an earlier process to wait.
-fn holds(state: &std::path::Path) -> BTreeMap<HostKey, Millis> {
+/// The site of a job whose pages or files come from a host.
+fn site_of<'a>(job: &'a Job, key: &HostKey) -> &'a Arc<Site> {
+    let (name, port) = key.parts();
+    job.site_at(name, port)
+}
+
+/// Until when hosts asked an earlier process to wait, and how often in a row.
+fn holds(state: &std::path::Path) -> BTreeMap<HostKey, (Option<Millis>, u32)> {
     let rows = Reader::open(state)
         .ok()
         .flatten()
         .and_then(|reader| reader.hosts().ok());
-    let held = |row: store::HostRow| Some((row.host.parse().ok()?, row.until?));
+    let held = |row: store::HostRow| Some((row.host.parse().ok()?, (row.until, row.streak)));
     rows.unwrap_or_default()
         .into_iter()
         .filter_map(held)

@@ -6,7 +6,7 @@ use std::{
     task::Poll,
 };
 
-use super::{Active, Runner, store};
+use super::{Active, Runner, site_of, store};
 
 /// A panic over a task counts as a death over it would.
 pub(super) async fn crashed(
@@ -21,7 +21,7 @@ pub(super) async fn crashed(
         Err(error) => runner.stumble(error).await,
         Ok(moved) => {
             if let Some(key) = moved.and_then(|host| host.parse().ok()) {
-                runner.open_lane(&key, &active.job.site);
+                runner.open_lane(&key, site_of(&active.job, &key));
             }
             runner.wake_all();
         }

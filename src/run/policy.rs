@@ -9,6 +9,7 @@ use crate::{
     archive,
     class::{Class, Remedy},
     config::Network,
+    dialect::Throttle,
     disk::{self, Trouble},
     http,
     pace::{HoldReason, Host},
@@ -131,6 +132,7 @@ pub fn judge(
     tries: u32,
     is_page: bool,
     network: &Network,
+    throttle: &Throttle,
     host: &Host,
 ) -> Verdict {
     if failure.crowded {
@@ -140,7 +142,7 @@ pub fn judge(
             counted: false,
         };
     }
-    let Some(held) = hold(failure, is_page, network, host) else {
+    let Some(held) = hold(failure, is_page, network, throttle, host) else {
         return Verdict::Failed;
     };
     match failure.class.remedy() {
@@ -170,7 +172,13 @@ pub fn judge(
 }
 
 /// Makes the host wait where the failure says so; returns whether it waits, or `None` when it is not there at all.
-fn hold(failure: &Failure, is_page: bool, network: &Network, host: &Host) -> Option<bool> {
+fn hold(
+    failure: &Failure,
+    is_page: bool,
+    network: &Network,
+    throttle: &Throttle,
+    host: &Host,
+) -> Option<bool> {
     let (backoff, status) = (network.backoff, failure.status);
     if failure.unreached {
         return host.unreached(backoff).then_some(true);
@@ -178,6 +186,8 @@ fn hold(failure: &Failure, is_page: bool, network: &Network, host: &Host) -> Opt
     let throttles = failure.class.remedy() == Remedy::Deferred;
     if let Some(wait) = failure.retry_after {
         host.hold(wait, HoldReason::RetryAfter, status);
+    } else if (failure.slow_down || throttles) && !throttle.waits.is_empty() {
+        host.throttled_by(&throttle.waits, status);
     } else if throttles && status.is_some_and(|status| (200..300).contains(&status)) {
         // A code in a reply that looks like a good one: such a site means it.
         host.throttled_in_words(backoff, status);

@@ -49,7 +49,7 @@ fn job(job: &JobStatus) -> Value {
         },
         "bytes": c.bytes,
         "rate": { "files_per_s": job.rate.0, "bytes_per_s": job.rate.1 },
-        "eta_s": job.eta_s, "last_run": last, "failures": job.failures,
+        "eta_s": job.eta_s, "last_run": last, "wall": job.wall, "failures": job.failures,
         "total": { "runs": runs, "pages": pages, "items": items, "files": files, "bytes": bytes },
     })
 }

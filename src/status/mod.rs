@@ -94,6 +94,8 @@ pub struct JobStatus {
     pub counts: RunCounts,
     /// Entries of the listing, where the site says.
     pub total: Option<i64>,
+    /// Why that run saw less than the listing holds, in words.
+    pub wall: Option<String>,
     /// (started, ended, result) of that run.
     pub last: Option<(Millis, Option<Millis>, Option<String>)>,
     /// Failures listed now.
@@ -191,6 +193,7 @@ fn never_run(name: &str, site: &str, listing: &str) -> JobStatus {
         message: None,
         counts: RunCounts::default(),
         total: None,
+        wall: None,
         last: None,
         failures: 0,
         rate: (0.0, 0.0),
@@ -209,9 +212,13 @@ fn of_row(row: JobRow, config: &Config, held: bool, hosts: &[HostRow], now: Mill
     if let Some(last) = &row.last {
         job.counts = last.counts;
         job.total = last.total;
+        job.wall.clone_from(&last.wall);
         job.last = Some((last.started, last.ended, last.result.clone()));
     }
-    let hold = configured.and_then(|job| hold_of(&job.site, hosts, now));
+    let sites = configured.into_iter().flat_map(|job| job.sites());
+    let hold = sites
+        .filter_map(|site| hold_of(site, hosts, now))
+        .max_by_key(|(until, _)| *until);
     job.state = match &row.last {
         _ if configured.is_none() => State::Orphaned,
         _ if row.paused.is_some() => State::Paused,
@@ -234,8 +241,14 @@ fn of_row(row: JobRow, config: &Config, held: bool, hosts: &[HostRow], now: Mill
                 (Some((until, words)), _) => (Some(until), Some(words)),
                 (None, due) => (due, Some("trying again after a failure".to_owned())),
             };
-            job.reason = Some("rate_limited".to_owned())
-                .filter(|_| job.message.as_deref() != Some("trying again after a failure"));
+            let message = job.message.as_deref().unwrap_or_default();
+            let reason = if message.ends_with(crate::pace::QUIET) {
+                "window"
+            } else {
+                "rate_limited"
+            };
+            job.reason =
+                Some(reason.to_owned()).filter(|_| message != "trying again after a failure");
         }
         State::Failed => {
             let word = row.walk_class.as_deref().filter(|class| *class == "loop");

@@ -140,6 +140,16 @@ impl Status {
                 lines.push(format!("not in the configuration any more; what it archived stays. `larder forget {}` drops it from here", job.name));
             }
         }
+        if let Some(wall) = &job.wall {
+            let of = job.total.map_or_else(String::new, |total| {
+                format!(
+                    ": {} of {} entries seen",
+                    count(job.counts.seen),
+                    count(total)
+                )
+            });
+            lines.push(format!("{}{of}", one_line(wall)));
+        }
         if job.failures > 0 && job.state != State::Failed {
             lines.push(format!(
                 "{} failed: see `larder failures {}`",

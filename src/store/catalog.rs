@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
 use super::{
-    Error, Group, Lease, PageTask,
+    Error, Group, Lease, PageTask, Seen,
     days::place,
     members::{self, Named, Shown},
     page_key, wanted,
@@ -22,11 +22,13 @@ use crate::{
 /// One item as a page showed it.
 pub(super) struct Sight<'a> {
     pub site: &'a str,
-    pub item: Item,
+    pub seen: Seen,
     /// Roles of files that the job wants.
     pub roles: &'a [String],
-    /// Page tasks that complete the item, with their host.
-    pub follow: &'a [(PageTask, String)],
+    /// What showed it.
+    pub endpoint: &'a str,
+    /// Whether it is looked up again whatever is known.
+    pub full: bool,
     /// The item that this page completes.
     pub completes: Option<i64>,
     /// The day that the walk is of, where a job walks a range of them.
@@ -49,13 +51,25 @@ struct Row {
 pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> Result<bool, Error> {
     let Sight {
         site,
-        mut item,
+        seen,
         roles,
-        follow,
+        endpoint,
+        full,
         completes,
         day,
         listed,
     } = sight;
+    let Seen {
+        mut item,
+        needs,
+        with,
+        said,
+    } = seen;
+    let leads = Leads {
+        needs: &needs,
+        with: &with,
+    };
+    let said = said.map(|digest| (endpoint, digest));
     let day = day.map(|day| day.to_string());
     item.files.retain(|file| roles.contains(&file.role));
     let row = group
@@ -97,8 +111,9 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             draft: None,
             day,
         };
+        keep_said(group, row.id, said)?;
         note_member(group, lease, id, site, &item, listed)?;
-        return gather(group, lease, &row, site, item, follow, true).map(|()| true);
+        return gather(group, lease, &row, site, item, &leads, true).map(|()| true);
     };
     if new {
         group
@@ -116,7 +131,8 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
         }
         return Ok(new);
     }
-    if row.gone.is_some() {
+    // What a listing still shows may be gone all the same: a look-up has the last word.
+    if row.gone.is_some() && needs.is_empty() {
         let line = Event {
             v: 1,
             line: "back",
@@ -135,6 +151,22 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             .prepare_cached("UPDATE items SET gone = NULL WHERE id = ?")?
             .execute([row.id])?;
     }
+    if let Some((endpoint, digest)) = &said
+        && !full
+        && is_known(group, &row, endpoint, digest)?
+    {
+        // What completes it would say what it said before; what is wanted along with it may have changed.
+        for (page, host) in leads.with {
+            queue_page(group, lease, page, host, Some(row.id))?;
+        }
+        if !listed {
+            // Found once more on the way of a follow-up, with the files that it has.
+            saw(group, lease, row.id, site, &item, Shown::Followed)?;
+        }
+        group.changes.run(lease.run).unchanged += i64::from(first);
+        return Ok(new);
+    }
+    keep_said(group, row.id, said)?;
     // What an earlier run could not complete is seen anew: its draft must not bring back what the site has removed. A
     // stub does not say what was removed.
     let draft = row
@@ -147,13 +179,13 @@ pub(super) fn sight(group: &mut Group<'_>, lease: &Lease, sight: Sight<'_>) -> R
             return Ok(new);
         }
         if item.stub && row.rev > 0 {
-            return meet(group, lease, &row, &item, follow, first).map(|()| new);
+            return meet(group, lease, &row, &item, &leads, first).map(|()| new);
         }
-        return gather(group, lease, &row, site, item, follow, first).map(|()| new);
+        return gather(group, lease, &row, site, item, &leads, first).map(|()| new);
     };
     let mut known: Item =
         serde_json::from_str(draft).map_err(|_| Error::Damaged(format!("item {}", row.id)))?;
-    let open = queue_needs(group, lease, row.id, &item, follow)?;
+    let open = queue_needs(group, lease, row.id, &item, &leads)?;
     known.merge(item);
     if open || waits(group, row.id)? {
         keep_draft(group, row.id, &known)?;
@@ -169,10 +201,10 @@ fn meet(
     lease: &Lease,
     row: &Row,
     item: &Item,
-    follow: &[(PageTask, String)],
+    leads: &Leads<'_>,
     first: bool,
 ) -> Result<(), Error> {
-    queue_needs(group, lease, row.id, item, follow)?;
+    queue_needs(group, lease, row.id, item, leads)?;
     let waiting = "SELECT EXISTS (SELECT 1 FROM files WHERE item = ? AND state = 'waiting')";
     if group
         .db
@@ -203,6 +235,17 @@ fn note_member(
         false if item.files.is_empty() => return Ok(()),
         false => Shown::Followed,
     };
+    saw(group, lease, row, site, item, shown)
+}
+
+fn saw(
+    group: &mut Group<'_>,
+    lease: &Lease,
+    row: i64,
+    site: &str,
+    item: &Item,
+    shown: Shown,
+) -> Result<(), Error> {
     let named = Named {
         row,
         site,
@@ -212,6 +255,35 @@ fn note_member(
     members::saw(group, lease, named, shown)
 }
 
+/// The pages that an item leads to, each with its host.
+struct Leads<'a> {
+    needs: &'a [(PageTask, String)],
+    with: &'a [(PageTask, String)],
+}
+
+/// Whether a whole item was last looked up when this endpoint said the same of it.
+fn is_known(group: &Group<'_>, row: &Row, endpoint: &str, digest: &Digest) -> Result<bool, Error> {
+    if row.rev == 0 || row.draft.is_some() || row.gone.is_some() {
+        return Ok(false);
+    }
+    let sql = "SELECT 1 FROM said WHERE item = ?1 AND endpoint = ?2 AND digest = ?3
+               AND NOT EXISTS (SELECT 1 FROM files WHERE item = ?1
+                                 AND (state <> 'held' OR EXISTS (SELECT 1 FROM damage d WHERE d.sha256 = object)))";
+    let mut select = group.db.prepare_cached(sql)?;
+    Ok(select.exists(params![row.id, endpoint, digest])?)
+}
+
+/// Remembers what was said of an item when its look-ups were queued.
+fn keep_said(group: &Group<'_>, id: i64, said: Option<(&str, Digest)>) -> Result<(), Error> {
+    if let Some((endpoint, digest)) = said {
+        let sql = "INSERT INTO said VALUES (?1, ?2, ?3)
+                   ON CONFLICT (item, endpoint) DO UPDATE SET digest = excluded.digest";
+        let mut insert = group.db.prepare_cached(sql)?;
+        insert.execute(params![id, endpoint, digest])?;
+    }
+    Ok(())
+}
+
 /// Queues what an item still needs; without a need it becomes a record at once.
 fn gather(
     group: &mut Group<'_>,
@@ -219,10 +291,10 @@ fn gather(
     row: &Row,
     site: &str,
     item: Item,
-    follow: &[(PageTask, String)],
+    leads: &Leads<'_>,
     first: bool,
 ) -> Result<(), Error> {
-    if queue_needs(group, lease, row.id, &item, follow)? {
+    if queue_needs(group, lease, row.id, &item, leads)? {
         return keep_draft(group, row.id, &item);
     }
     finish(group, lease.run, row.id, site, &item, first)
@@ -234,13 +306,13 @@ fn queue_needs(
     lease: &Lease,
     id: i64,
     item: &Item,
-    follow: &[(PageTask, String)],
+    leads: &Leads<'_>,
 ) -> Result<bool, Error> {
     let mut open = false;
     for file in &item.files {
         open |= wanted::want(group, lease, id, item, file)?;
     }
-    for (page, host) in follow {
+    for (page, host) in leads.needs.iter().chain(leads.with) {
         open |= queue_page(group, lease, page, host, Some(id))?;
     }
     Ok(open)
@@ -277,12 +349,23 @@ pub(super) fn queue_page(
     let queued = group
         .db
         .prepare_cached(
-            "INSERT INTO tasks (job, run, kind, key, host, state, item, payload, due) VALUES (?1, ?2, 'page', ?3, ?4, 'ready', ?5, ?6, ?7)
+            "INSERT INTO tasks (job, run, kind, key, host, state, item, payload, due, needed)
+             VALUES (?1, ?2, 'page', ?3, ?4, 'ready', ?5, ?6, ?7, ?8)
              ON CONFLICT (job, kind, key) DO UPDATE
-             SET state = 'ready', run = excluded.run, due = excluded.due, tries = 0, item = excluded.item, payload = excluded.payload
+             SET state = 'ready', run = excluded.run, due = excluded.due, tries = 0, item = excluded.item,
+                 payload = excluded.payload, needed = excluded.needed, host = excluded.host
              WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'done') AND tasks.class IS NOT 'poison'",
         )?
-        .execute(params![lease.job, lease.run, page_key(page), host, item, payload, page.begins_day().map_or(0, place)])?;
+        .execute(params![
+            lease.job,
+            lease.run,
+            page_key(page),
+            host,
+            item,
+            payload,
+            page.begins_day().map_or(0, place),
+            page.needed
+        ])?;
     if queued > 0 {
         group.changes.run(lease.run).pages_waiting += 1;
         return Ok(true);
@@ -302,16 +385,89 @@ pub(super) fn finish_if_complete(group: &mut Group<'_>, run: i64, id: i64) -> Re
     if waits(group, id)? {
         return Ok(());
     }
-    let sql = "SELECT site, draft FROM items WHERE id = ?";
-    let (site, draft): (String, Option<String>) = group
+    let (site, rev, draft): (String, u32, Option<String>) = group
         .db
-        .prepare_cached(sql)?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .prepare_cached("SELECT site, rev, draft FROM items WHERE id = ?")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     // Without a draft the item was complete before; another reference to the same bytes has nothing to add.
     let Some(draft) = draft else { return Ok(()) };
+    if rev > 0 && lacks(group, id)? {
+        // A record with less in it than the one before would say that the site has removed the rest.
+        return Ok(());
+    }
     let item: Item =
         serde_json::from_str(&draft).map_err(|_| Error::Damaged(format!("item {id}")))?;
     finish(group, run, id, &site, &item, true)
+}
+
+/// Whether a page without which the item is not whole was given up.
+fn lacks(group: &Group<'_>, id: i64) -> Result<bool, Error> {
+    // Uses tasks_failed_item.
+    let sql =
+        "SELECT 1 FROM tasks WHERE item = ? AND state = 'failed' AND kind = 'page' AND needed";
+    Ok(group.db.prepare_cached(sql)?.exists([id])?)
+}
+
+/// What is known of an item is all there will be for now: pages that it needs have left the queue unasked.
+pub(super) fn leave(group: &mut Group<'_>, run: i64, id: i64) -> Result<(), Error> {
+    let sql = "DELETE FROM said WHERE item = ?";
+    group.db.prepare_cached(sql)?.execute([id])?;
+    let sql = "SELECT rev FROM items WHERE id = ?";
+    let rev: u32 = group
+        .db
+        .prepare_cached(sql)?
+        .query_row([id], |row| row.get(0))?;
+    if rev == 0 {
+        finish_if_complete(group, run, id)?;
+    }
+    Ok(())
+}
+
+/// A look-up says that the item is there no more: what is known of it stays, with the reply as evidence beside it.
+pub(super) fn not_there(
+    group: &mut Group<'_>,
+    run: i64,
+    id: i64,
+    endpoint: &str,
+    why: &str,
+    raw: Option<&str>,
+) -> Result<(), Error> {
+    let sql = "SELECT site, kind, ident, rev, gone, draft FROM items WHERE id = ?";
+    let (site, kind, ident, rev, gone, draft) =
+        group.db.prepare_cached(sql)?.query_row([id], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, u32>(3)?,
+                row.get::<_, Option<String>>(4)?,
+                row.get::<_, Option<String>>(5)?,
+            ))
+        })?;
+    let damaged = |_| Error::Damaged(format!("item {id}"));
+    let known = draft.as_deref().map(serde_json::from_str::<Item>);
+    let mut item = match known.transpose().map_err(damaged)? {
+        Some(item) => item,
+        None => Item::bare(&kind, &ident),
+    };
+    item.gone = Some(why.to_owned());
+    if let Some(raw) =
+        raw.and_then(|raw| serde_json::value::RawValue::from_string(raw.to_owned()).ok())
+    {
+        item.raw.insert(endpoint.to_owned(), raw);
+    }
+    if rev == 0 {
+        // Its first record says all that was seen of it, and that it went.
+        return keep_draft(group, id, &item);
+    }
+    group
+        .db
+        .prepare_cached("UPDATE items SET draft = NULL WHERE id = ?")?
+        .execute([id])?;
+    if gone.is_none() {
+        bury(group, run, id, &site, &item, why)?;
+    }
+    Ok(())
 }
 
 /// Appends the record of a complete item, if it means anything new. `count` says whether an unchanged one counts: what a
@@ -340,8 +496,9 @@ fn finish(
         .db
         .prepare_cached(sql)?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    // While a file is missing its draft stays, so that a later success finds all that was known.
-    let keep = files.iter().any(|file| file.sha256.is_none()) && item.gone.is_none();
+    // While a file or a page is missing its draft stays, so that a later success finds all that was known.
+    let whole = files.iter().all(|file| file.sha256.is_some()) && !lacks(group, id)?;
+    let keep = !whole && item.gone.is_none();
     let draft = keep.then(|| serde_json::to_string(item)).transpose();
     let draft = draft.map_err(|e| Error::Damaged(e.to_string()))?;
     group

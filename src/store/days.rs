@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use rusqlite::{Connection, params};
-
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, Error, Group, Lease, PageTask, Task, Walks, Work, catalog, wanted};
@@ -84,11 +83,12 @@ impl Group<'_> {
         if !claim.pages || claim.limited.contains(&job) || found.iter().any(walks) {
             return Ok(false);
         }
-        // Uses tasks_open, then tasks_leased. Jobs without a range of days end at the first.
+        // Uses tasks_open, then tasks_leased, which SQLite would not choose although a few rows are leased and thousands are
+        // the job's. Jobs without a range of days end at the first.
         let waits = format!(
             "SELECT 1 FROM tasks WHERE host = ? AND kind = 'page' AND job = ? AND state IN ('ready', 'waiting') AND due BETWEEN 1 AND {LAST_PLACE}"
         );
-        let walks = "SELECT 1 FROM tasks WHERE state = 'leased' AND kind = 'page' AND job = ? AND item IS NULL";
+        let walks = "SELECT 1 FROM tasks INDEXED BY tasks_leased WHERE state = 'leased' AND kind = 'page' AND job = ? AND item IS NULL";
         Ok(self.db.prepare_cached(&waits)?.exists((&claim.host, job))?
             && !self.db.prepare_cached(walks)?.exists([job])?)
     }

@@ -89,7 +89,7 @@ pub(super) fn saw(
 /// A site that hides things for a while shows a listing that is cut short. So a walk that misses more than it shows is
 /// believed only as far as the whole walk before it missed the same.
 pub(super) fn leave(group: &mut Group<'_>, job: i64, run: i64) -> Result<(), Error> {
-    let sql = "SELECT whole <> 0 AND items_failed = 0, coalesce(total - filtered, 0) FROM runs WHERE id = ?";
+    let sql = "SELECT whole <> 0 AND items_failed = 0 AND wall IS NULL, coalesce(total - filtered, 0) FROM runs WHERE id = ?";
     let (whole, least): (bool, i64) = group
         .db
         .prepare_cached(sql)?

@@ -23,6 +23,7 @@ mod schema;
 mod segments;
 mod start;
 mod wanted;
+mod why;
 mod writer;
 
 pub use added::{Added, Forgotten};
@@ -33,7 +34,7 @@ pub use days::Day;
 pub use files::FileStored;
 pub use gc::Unreferenced;
 pub use members::Placed;
-pub use pages::{MOST_STALE, PageCommit, PageOutcome};
+pub use pages::{MOST_STALE, PageCommit, PageOutcome, Seen};
 pub use queue::{
     Claim, Claimed, FileTask, Lease, Old, PageTask, Task, Verdict, Why, Work, page_key,
 };
@@ -41,6 +42,7 @@ pub use reads::{Doubt, Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader,
 pub use rebuild::{Contents, Rebuilder};
 pub use requests::{Answered, Request, Retried, ask};
 pub use runs::{Begun, JobSpec, Walks};
+pub use why::{HeldObject, Membership, QueuedTask, WantedFile};
 pub use writer::{Group, Store};
 
 use crate::disk::Trouble;

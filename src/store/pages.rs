@@ -23,8 +23,14 @@ pub struct PageCommit {
     pub host: String,
     /// Roles of files that the job wants.
     pub roles: Vec<String>,
-    /// Its items, with the pages that complete each.
-    pub items: Vec<(Item, Vec<PageTask>)>,
+    /// Its items.
+    pub items: Vec<Seen>,
+    /// Pages of other endpoints that belong to the same listing, each with its host.
+    pub continued: Vec<(PageTask, String)>,
+    /// That the item which this page is about is gone upstream: why, and the reply as JSON.
+    pub gone: Option<(String, Option<String>)>,
+    /// Whether items are looked up again whatever is known of them.
+    pub full: bool,
     /// Whether the address of a file always means the same bytes.
     pub immutable: bool,
     /// `host:port` of hosts that files may not come from.
@@ -39,6 +45,19 @@ pub struct PageCommit {
     pub days: Option<Digest>,
     /// What comes next.
     pub step: Step,
+}
+
+/// An item of a page, with the pages that it leads to and the host of each.
+#[derive(Debug)]
+pub struct Seen {
+    /// What the page says of it.
+    pub item: Item,
+    /// Without these it is not whole.
+    pub needs: Vec<(PageTask, String)>,
+    /// These are wanted along with it.
+    pub with: Vec<(PageTask, String)>,
+    /// Digest of what was said of it, which decides whether `needs` would tell anything new; none when it needs nothing.
+    pub said: Option<Digest>,
 }
 
 /// What became of a page.
@@ -71,6 +90,9 @@ impl Group<'_> {
             host,
             roles,
             items,
+            continued,
+            gone,
+            full,
             immutable,
             refused,
             bad,
@@ -85,17 +107,14 @@ impl Group<'_> {
         self.refused = refused;
         let (mut shown, mut new) = (0, 0);
         let known = self.changes.items;
-        for (item, follow) in items {
+        for seen in items {
             self.rechecks = !immutable;
-            let follow: Vec<_> = follow
-                .into_iter()
-                .map(|page| (page, host.clone()))
-                .collect();
             let sight = catalog::Sight {
                 site: &site,
-                item,
+                seen,
                 roles: &roles,
-                follow: &follow,
+                endpoint: &task.endpoint,
+                full,
                 completes: task.item,
                 day: task.day.map(|day| day.date),
                 listed: task.depth == 0,
@@ -149,14 +168,26 @@ impl Group<'_> {
             let ends = matches!(step, Step::End);
             self.remember_day(walk, day, ends, bad.is_empty())?;
         }
+        if let (Some((why, raw)), Some(item)) = (&gone, task.item) {
+            catalog::not_there(self, lease.run, item, &task.endpoint, why, raw.as_deref())?;
+        }
+        let mut more = false;
+        for (page, host) in &continued {
+            more |= catalog::queue_page(self, &lease, page, host, page.item)?;
+        }
+        if matches!(step, Step::Wall) {
+            self.note_wall(&lease, &task)?;
+        }
         let outcome = match step {
-            Step::End | Step::Unless(_) => PageOutcome::Stored {
-                more: day.is_some() && self.walks_on(&lease, &host)?,
+            Step::End | Step::Unless(_) | Step::Wall => PageOutcome::Stored {
+                more: more || day.is_some() && self.walks_on(&lease, &host)?,
             },
             Step::Stuck(why) => PageOutcome::Failed(Class::Listing, why),
             Step::Next(mut at) => {
                 let same = showed > 0 && at.shown.is_some() && at.shown == task.at.shown;
-                let repeats = (shown > 0 && new == 0) || same;
+                // A slice begins with what the one before ended with.
+                let sliced = at.slices > task.at.slices;
+                let repeats = ((shown > 0 && new == 0) || same) && !sliced;
                 at.stale = if repeats { task.at.stale + 1 } else { 0 };
                 // New entries at the top push known ones onto later pages: as many stale pages as that are no circle.
                 // And in a later round all is known, which is what it is for.
@@ -200,6 +231,16 @@ impl Group<'_> {
             catalog::finish_if_complete(self, lease.run, item)?;
         }
         Ok(outcome)
+    }
+
+    /// Keeps that the site shows no more of a job's listing, though there is more.
+    fn note_wall(&mut self, lease: &Lease, task: &PageTask) -> Result<(), Error> {
+        if task.depth > 0 {
+            return Ok(());
+        }
+        let sql = "UPDATE runs SET wall = 'the site stops showing this listing before its end' WHERE id = ?";
+        self.db.prepare_cached(sql)?.execute([lease.run])?;
+        Ok(())
     }
 
     /// Keeps how many entries a whole walk has met, for the next one to compare with; where the site says, it knows better.

@@ -67,6 +67,12 @@ pub struct PageTask {
     /// How many follow-ups led here: 0 for the job's own listing.
     #[serde(default)]
     pub depth: u32,
+    /// The site's name, where it is not the job's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// Whether the item that it completes is not whole without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needed: bool,
     /// The day that this walk is of, where the job walks a range of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<Day>,
@@ -80,6 +86,8 @@ pub struct PageTask {
 pub struct FileTask {
     /// Its item's row.
     pub item: i64,
+    /// The id of its item's site.
+    pub site: String,
     /// Its role.
     pub role: String,
     /// Its place among the files of this role.
@@ -159,7 +167,11 @@ pub struct Why {
 /// The key of a page task: what makes two requests the same.
 pub fn page_key(task: &PageTask) -> String {
     let at = (&task.at.cursor, task.at.again, task.at.pass);
-    let text = serde_json::to_vec(&(&task.endpoint, &task.params, at)).expect("plain JSON values");
+    let text = match &task.site {
+        None => serde_json::to_vec(&(&task.endpoint, &task.params, at)),
+        Some(site) => serde_json::to_vec(&(&task.endpoint, &task.params, at, site)),
+    };
+    let text = text.expect("plain JSON values");
     hex::encode(&Digest::of(&text).as_bytes()[..16])
 }
 
@@ -287,7 +299,7 @@ impl Group<'_> {
         };
         let sql = format!(
             "SELECT t.id, t.job, t.run, t.tries, t.payload, t.item, t.role, t.idx, f.url, f.md5, i.draft,
-                    f.object IS NOT NULL, f.etag, f.modified
+                    f.object IS NOT NULL, f.etag, f.modified, i.site
              FROM tasks t
              LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
              LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
@@ -315,6 +327,7 @@ impl Group<'_> {
                 let md5: Option<Vec<u8>> = row.get(9)?;
                 Work::File(FileTask {
                     item: row.get(5)?,
+                    site: row.get::<_, Option<String>>(14)?.unwrap_or_default(),
                     role: row.get(6)?,
                     index: row.get(7)?,
                     url: row.get::<_, Option<String>>(8)?.unwrap_or_default(),

@@ -19,6 +19,8 @@ use crate::{archive::Digest, class::Class, clock::Millis};
 #[derive(Debug)]
 pub struct Reader {
     pub(super) db: Connection,
+    /// The schema that the last writer knew.
+    schema: u32,
 }
 
 /// The whole archive in numbers.
@@ -74,6 +76,8 @@ pub struct RunRow {
     pub result: Option<String>,
     /// Entries of the listing, where the site says.
     pub total: Option<i64>,
+    /// Why it saw less than the listing holds, in words.
+    pub wall: Option<String>,
     /// What it did.
     pub counts: RunCounts,
 }
@@ -91,6 +95,8 @@ pub struct HostRow {
     pub requests: i64,
     /// Replies that asked to slow down.
     pub throttled: i64,
+    /// How many of them came in a row.
+    pub streak: u32,
 }
 
 /// One failure.
@@ -168,7 +174,8 @@ impl Reader {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(schema::open_reader(&path)?.map(|db| Self { db }))
+        let opened = schema::open_reader(&path)?;
+        Ok(opened.map(|(db, schema)| Self { db, schema }))
     }
 
     /// Whether the database has this table: one that only an older larder wrote does not until the next run.
@@ -237,18 +244,20 @@ impl Reader {
     fn job_details(&self, id: i64, mut job: JobRow) -> Result<JobRow, Error> {
         // Uses runs_of_job; a job has a run a night, so the sums are short.
         let sql = format!(
-            "SELECT started, ended, result, total, {} FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1",
+            "SELECT started, ended, result, total, {}, {} FROM runs WHERE job = ? ORDER BY id DESC LIMIT 1",
+            if self.schema < 7 { "NULL" } else { "wall" },
             RunCounts::COLUMNS
         );
         job.last = self
             .db
             .query_row(&sql, [id], |row| {
-                let counts = RunCounts::read(row, 4)?;
+                let counts = RunCounts::read(row, 5)?;
                 Ok(RunRow {
                     started: row.get(0)?,
                     ended: row.get(1)?,
                     result: row.get(2)?,
                     total: row.get(3)?,
+                    wall: row.get(4)?,
                     counts,
                 })
             })
@@ -284,9 +293,11 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn hosts(&self) -> Result<Vec<HostRow>, Error> {
-        let mut select = self
-            .db
-            .prepare("SELECT host, until, reason, requests, throttled FROM hosts ORDER BY host")?;
+        let streak = if self.schema < 7 { "0" } else { "streak" };
+        let sql = format!(
+            "SELECT host, until, reason, requests, throttled, {streak} FROM hosts ORDER BY host"
+        );
+        let mut select = self.db.prepare(&sql)?;
         let rows = select.query_map([], |row| {
             Ok(HostRow {
                 host: row.get(0)?,
@@ -294,6 +305,7 @@ impl Reader {
                 reason: row.get(2)?,
                 requests: row.get(3)?,
                 throttled: row.get(4)?,
+                streak: row.get(5)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

@@ -255,14 +255,18 @@ impl Group<'_> {
         if let Some(last) = last
             && open.exists([last.id])?
         {
-            let sql = "DELETE FROM tasks WHERE job = ? AND kind = 'page' AND state IN ('ready', 'waiting') RETURNING item";
+            let sql = "DELETE FROM tasks WHERE job = ? AND kind = 'page' AND state IN ('ready', 'waiting') RETURNING item, needed";
             let mut delete = self.db.prepare_cached(sql)?;
-            let items: Vec<Option<i64>> = delete
-                .query_map([job], |row| row.get(0))?
+            let items: Vec<(Option<i64>, bool)> = delete
+                .query_map([job], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<_, _>>()?;
-            for item in items.into_iter().flatten() {
+            for (item, needed) in items {
                 // What it waited for is not asked any more: it is as complete as it gets.
-                catalog::finish_if_complete(self, last.id, item)?;
+                match item {
+                    Some(item) if needed => catalog::leave(self, last.id, item)?,
+                    Some(item) => catalog::finish_if_complete(self, last.id, item)?,
+                    None => {}
+                }
             }
             self.finish_run(job, last.id, "stopped")?;
         }
@@ -317,7 +321,9 @@ impl Group<'_> {
         self.db
             .prepare_cached("DELETE FROM tasks WHERE job = ? AND state = 'done'")?
             .execute([job])?;
-        if result == "done" {
+        let sql = "SELECT 1 FROM runs WHERE id = ? AND wall IS NOT NULL";
+        let walled = self.db.prepare_cached(sql)?.exists([run])?;
+        if result == "done" && !walled {
             // Entries that a whole walk did not meet again are gone, or are read now; its own pages have been passed.
             self.db
                 .prepare_cached(
@@ -384,14 +390,15 @@ impl Group<'_> {
         reason: &str,
         requests: i64,
         throttled: i64,
+        streak: u32,
     ) -> Result<(), Error> {
         self.db
             .prepare_cached(
-                "INSERT INTO hosts VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (host) DO UPDATE SET until = excluded.until, reason = excluded.reason,
+                "INSERT INTO hosts (host, until, reason, requests, throttled, streak) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (host) DO UPDATE SET until = excluded.until, reason = excluded.reason, streak = excluded.streak,
                    requests = requests + excluded.requests, throttled = throttled + excluded.throttled",
             )?
-            .execute(params![host, until, reason, requests, throttled])?;
+            .execute(params![host, until, reason, requests, throttled, streak])?;
         Ok(())
     }
 }

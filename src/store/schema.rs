@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::Error;
 use crate::disk;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
@@ -15,6 +15,7 @@ const FILES: [&str; 7] = [
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
+    include_str!("schema/0008.sql"),
 ];
 /// `LARD`, so that `file` and people know whose database it is.
 const APPLICATION_ID: i64 = 0x4c41_5244;
@@ -110,7 +111,9 @@ pub(super) fn is_current(db: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Opens a connection that only reads, beside a writer or without one; `None` for a database that was only begun.
-pub(super) fn open_reader(path: &Path) -> Result<Option<Connection>, Error> {
+///
+/// Also says which schema it has: nobody but a writer brings one up to date.
+pub(super) fn open_reader(path: &Path) -> Result<Option<(Connection, u32)>, Error> {
     let what = Error::database("open it for reading");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(&what)?;
@@ -127,7 +130,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Option<Connection>, Error> {
             known,
         });
     }
-    Ok((found > 0).then_some(db))
+    Ok((found > 0).then_some((db, found)))
 }
 
 #[cfg(test)]

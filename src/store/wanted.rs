@@ -67,6 +67,11 @@ pub(super) fn want(
             ("held", true) if known.damaged && refusal(group, item, file).is_none() => {
                 return want_back(group, lease, id, file, md5.as_deref());
             }
+            // A login that is missing now is no change of the file.
+            ("held", _) if file.url.is_none() && md5.is_none() => {
+                group.changes.run(lease.run).known += 1;
+                return Ok(false);
+            }
             ("held", true)
                 if group.rechecks
                     && known.validated
@@ -267,11 +272,18 @@ fn refuse_file(
 /// Why a file is not even asked for.
 fn refusal(group: &Group<'_>, item: &Item, file: &FileRef) -> Option<(Class, String)> {
     let Some(url) = &file.url else {
+        let class = file.missing.as_deref().and_then(|word| word.parse().ok());
+        let class = class.unwrap_or(Class::NoUrl);
+        let why = match class {
+            Class::NoUrl => "",
+            Class::Auth => " without a login, or with this one",
+            _ => ", and says that it will not",
+        };
         let message = format!(
-            "the site shows no address for the {} of {}/{}",
+            "the site shows no address for the {} of {}/{}{why}",
             file.role, item.kind, item.id
         );
-        return Some((Class::NoUrl, one_line(&message)));
+        return Some((class, one_line(&message)));
     };
     let host = host_of(url);
     if host.is_empty() {

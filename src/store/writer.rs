@@ -123,7 +123,7 @@ impl Store {
         if !path.exists() {
             return Ok(None);
         }
-        let Some(db) = schema::open_reader(&path)? else {
+        let Some((db, _)) = schema::open_reader(&path)? else {
             return Ok(None);
         };
         meta(&db, "archive").map_err(Error::database("read it"))

@@ -32,6 +32,8 @@ use crate::{
 const CHUNK: usize = 1 << 20;
 /// A host that asks to be left alone for longer is left alone: the next repair asks again.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// A host that has not been reached for about this long is not waited for: somebody may be sitting there.
+const UNREACHED: Duration = Duration::from_secs(30);
 
 /// What became of one object.
 pub(super) enum Outcome {
@@ -158,19 +160,11 @@ impl Medic {
         if HostKey::from_url(&site.url) == Some(key) {
             self.pace.host(host.key(), site.api);
         }
+        let throttle = &site.dialect.throttle;
         let mut tries = 0;
         loop {
-            if let Some(hold) = host.held() {
-                let left = hold
-                    .until
-                    .saturating_duration_since(tokio::time::Instant::now());
-                if left > PATIENCE {
-                    let message = format!(
-                        "{} asks to be left alone for another {left:.0?}",
-                        host.key()
-                    );
-                    return Err(failure(Class::RateLimited, message));
-                }
+            if let Some(failed) = too_long(&host) {
+                return Err(Some(failed));
             }
             // Nothing is lost when these are dropped at a stop: a download that is not whole leaves no trace.
             let got = tokio::select! {
@@ -184,7 +178,7 @@ impl Medic {
                 }
                 Err(failed) => failed,
             };
-            match judge(&failed, tries, false, &self.network, &host) {
+            match judge(&failed, tries, false, &self.network, throttle, &host) {
                 Verdict::Again { wait, counted } => {
                     tries += u32::from(counted);
                     tokio::select! {
@@ -224,6 +218,7 @@ impl Medic {
         let connection = host.connection().await;
         host.turn().await;
         let mut out = Outgoing::get(url.clone());
+        out.headers.clone_from(&site.dialect.media_headers);
         out.proxy.clone_from(&site.proxy);
         let rules = site.clone();
         let mut download = self
@@ -288,9 +283,9 @@ impl Medic {
             });
             for site in sites {
                 let wait = Duration::from_millis(left.unsigned_abs());
-                self.pace
-                    .host(&key, site.media)
-                    .hold(wait, HoldReason::RetryAfter, None);
+                let host = self.pace.host(&key, site.media);
+                host.set_streak(row.streak);
+                host.hold(wait, HoldReason::RetryAfter, None);
             }
         }
     }
@@ -317,12 +312,33 @@ impl Medic {
                         &reason,
                         counts.requests.cast_signed(),
                         counts.throttled.cast_signed(),
+                        host.streak(),
                     )?;
                 }
                 Ok(())
             })
             .await
     }
+}
+
+/// Why a host is not waited for, when it is not.
+fn too_long(host: &Host) -> Option<Failure> {
+    let hold = host.held()?;
+    let left = hold
+        .until
+        .saturating_duration_since(tokio::time::Instant::now());
+    let (patience, class) = match hold.reason {
+        HoldReason::Failing => (UNREACHED, Class::Connect),
+        _ => (PATIENCE, Class::RateLimited),
+    };
+    (left > patience).then(|| {
+        let message = format!(
+            "{} {}: it is not asked for another {left:.0?}",
+            host.key(),
+            hold.reason
+        );
+        Failure::new(class, message)
+    })
 }
 
 fn storage(error: &dyn std::error::Error) -> Failure {

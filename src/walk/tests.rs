@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Config;
+use crate::{config::Config, dialect::Cursor};
 
 /// A site that talks Moebooru.
 fn site() -> Arc<Site> {
@@ -24,13 +24,12 @@ fn class(status: u16, kind: Option<&str>, body: &[u8]) -> Result<(), Class> {
         let url: Url = "https://booru.example/post.json".parse().expect("a url");
         let reply = Reply::for_tests(status, kind, body, url);
         let endpoint = &site.dialect.endpoints["posts"];
-        let classified = classify(
-            site,
-            endpoint,
-            &Values::default(),
-            &Cursor::default(),
-            &reply,
-        );
+        let (params, cursor) = (Values::default(), Cursor::default());
+        let asked = Asked {
+            status,
+            ..Asked::new(&site.url, &[], &params, &cursor)
+        };
+        let classified = classify(site, endpoint, &asked, &reply);
         classified.map_err(|failure| failure.class)
     })
 }

@@ -24,7 +24,7 @@ use larder::{
     config::Config,
     dialect::{Item, Position, Step},
     session::Session,
-    store::{Claim, FileStored, JobSpec, Lease, PageCommit, PageTask, Walks, Work},
+    store::{Claim, FileStored, JobSpec, Lease, PageCommit, PageTask, Seen, Walks, Work},
     text::bytes,
 };
 use md5::Digest as _;
@@ -173,6 +173,8 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
         params: std::collections::BTreeMap::default(),
         at: Position::default(),
         depth: 0,
+        site: None,
+        needed: false,
         day: None,
         item: None,
     };
@@ -237,8 +239,16 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
             roles: vec!["original".to_owned()],
             items: of_page
                 .iter()
-                .map(|(item, _)| (item.clone(), Vec::new()))
+                .map(|(item, _)| Seen {
+                    item: item.clone(),
+                    needs: Vec::new(),
+                    with: Vec::new(),
+                    said: None,
+                })
                 .collect(),
+            continued: Vec::new(),
+            gone: None,
+            full: false,
             immutable: true,
             refused: BTreeSet::new(),
             bad: Vec::new(),

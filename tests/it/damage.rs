@@ -501,6 +501,26 @@ fn a_site_that_is_not_configured_any_more_is_named() {
 }
 
 #[test]
+fn a_site_that_is_not_there_is_not_waited_for() {
+    let mut world = archived(3);
+    for truth in &world.booru.truth()[1..] {
+        fs::remove_file(place(&world, truth)).expect("an object");
+    }
+    drop(std::mem::replace(
+        &mut world.booru,
+        Booru::builder().start(),
+    ));
+    // The first hold lasts a day: whoever waits for it does not come back.
+    let config = fs::read_to_string(world.config()).expect("a configuration");
+    let config = config.replace(r#"backoff = "10ms""#, r#"backoff = "1d""#);
+    fs::write(world.config(), config).expect("written");
+    let left = verify(&world, &["--repair"], 1);
+    for damage in left["damage"].as_array().expect("a list") {
+        assert_eq!(damage["tried"][0]["class"], "connect", "{damage}");
+    }
+}
+
+#[test]
 fn a_repair_that_is_killed_goes_on_where_it_was() {
     let world = archived(30);
     let truths = world.booru.truth();

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use larder::{
     config::{Config, Site},
-    dialect::{Catalog, Cursor, Endpoint, Value, Values},
+    dialect::{Asked, Catalog, Cursor, Endpoint, Value, Values},
 };
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::json;
@@ -94,14 +94,14 @@ proptest! {
 
     #[test]
     fn whatever_json_a_site_sends_is_read_or_refused_without_a_panic(body in page()) {
-        let base = "https://booru.example/".parse().unwrap();
+        let base: url::Url = "https://booru.example/".parse().unwrap();
         let with = ["comments", "notes", "pools", "favorites", "posts", "history", "replies"].map(str::to_owned);
         let body = serde_json::to_vec(&body).unwrap();
         for endpoint in CATALOG.get("moebooru").unwrap().endpoints.values() {
-            if let Ok(page) = endpoint.read(&body, &base, &with, &Values::new(), &Cursor::new()) {
+            if let Ok(page) = endpoint.read(&body, &Asked::new(&base, &with, &Values::new(), &Cursor::new())) {
                 prop_assert_eq!(page.shown.count, page.entries.len());
             }
-            let _ = endpoint.reported(&body, &Values::new(), &Cursor::new());
+            let _ = endpoint.reported(&body, &Asked::new(&base, &[], &Values::new(), &Cursor::new()));
         }
     }
 }

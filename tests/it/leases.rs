@@ -35,6 +35,8 @@ fn first() -> PageTask {
         at: Position::default(),
         depth: 0,
         day: None,
+        site: None,
+        needed: false,
         item: None,
     }
 }
@@ -116,6 +118,9 @@ impl Queue {
             filtered: 0,
             total: None,
             days: None,
+            continued: vec![],
+            full: false,
+            gone: None,
             step: Step::End,
         };
         let outcome = self

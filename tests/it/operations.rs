@@ -5,7 +5,7 @@
 use larder::{
     class::Class,
     config::Config,
-    dialect::{Catalog, Cursor, EndpointKind, Entry, Page, Value, Values},
+    dialect::{Asked, Catalog, Cursor, EndpointKind, Entry, Page, Value, Values},
 };
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn cursor(cursor: serde_json::Value) -> Cursor {
 
 fn read(from: &str, body: &[u8], params: &serde_json::Value, at: &Cursor) -> Page {
     endpoint(from)
-        .read(body, &base(), &[], &values(params), at)
+        .read(body, &Asked::new(&base(), &[], &values(params), at))
         .unwrap()
 }
 
@@ -166,10 +166,12 @@ fn of_all_wiki_pages_whose_title_contains_the_words_the_one_is_taken_that_is_cal
         let error = endpoint("wiki_page")
             .read(
                 &recording("wiki"),
-                &base(),
-                &[],
-                &values(&json!({ "title": title })),
-                &Cursor::new(),
+                &Asked::new(
+                    &base(),
+                    &[],
+                    &values(&json!({ "title": title })),
+                    &Cursor::new(),
+                ),
             )
             .expect_err(title);
         assert_eq!(error.class, Class::Http404);
@@ -500,16 +502,25 @@ fn errors_of_the_site_are_told_apart_whatever_was_asked() {
             ("error_unknown", Class::Listing),
         ] {
             let params = values(&json!({"title": "heath", "id": 1, "post_id": 1}));
-            let read = endpoint.read(&recording(file), &base(), &[], &params, &Cursor::new());
+            let read = endpoint.read(
+                &recording(file),
+                &Asked::new(&base(), &[], &params, &Cursor::new()),
+            );
             assert_eq!(read.unwrap_err().class, class, "{name} {file}");
-            let reported = endpoint.reported(&recording(file), &params, &Cursor::new());
+            let reported = endpoint.reported(
+                &recording(file),
+                &Asked::new(&base(), &[], &params, &Cursor::new()),
+            );
             assert_eq!(reported.unwrap().class, class, "{name} {file}");
         }
         // What is missing is told by the status alone.
         let not_found = recording("error_not_found");
         assert!(
             endpoint
-                .reported(&not_found, &Values::new(), &Cursor::new())
+                .reported(
+                    &not_found,
+                    &Asked::new(&base(), &[], &Values::new(), &Cursor::new())
+                )
                 .is_none()
         );
     }
@@ -532,7 +543,10 @@ fn what_is_no_page_of_it_is_refused_whatever_was_asked() {
         };
         let params = values(&json!({"title": "heath", "id": 1, "post_id": 1}));
         for body in ["", "null", "7", "\"x\"", "<html>", other] {
-            let read = endpoint.read(body.as_bytes(), &base(), &[], &params, &Cursor::new());
+            let read = endpoint.read(
+                body.as_bytes(),
+                &Asked::new(&base(), &[], &params, &Cursor::new()),
+            );
             assert_eq!(read.expect_err(body).class, Class::Listing, "{name} {body}");
         }
     }
@@ -551,7 +565,10 @@ fn entries_that_are_none_fail_alone() {
         let params = Values::from([("title".to_owned(), Value::Text("x".to_owned()))]);
         let body = r#"[7, null, "x", [], {"id": 5, "name": "n", "title": "t", "post_id": 4, "version": 1}]"#;
         let page = endpoint
-            .read(body.as_bytes(), &base(), &[], &params, &Cursor::new())
+            .read(
+                body.as_bytes(),
+                &Asked::new(&base(), &[], &params, &Cursor::new()),
+            )
             .unwrap();
         let good: Vec<_> = page
             .entries

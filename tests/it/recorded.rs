@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use larder::{
     class::Class,
-    dialect::{Catalog, Cursor, Endpoint, Entry, Page, Values},
+    dialect::{Asked, Catalog, Cursor, Endpoint, Entry, Page, Values},
 };
 use serde_json::{Value, json};
 use url::Url;
@@ -30,10 +30,7 @@ fn page(from: &str, file: &str, with: &[&str]) -> Page {
     endpoint(from)
         .read(
             &recording(file),
-            &base(),
-            &with,
-            &Values::new(),
-            &Cursor::new(),
+            &Asked::new(&base(), &with, &Values::new(), &Cursor::new()),
         )
         .unwrap()
 }
@@ -219,11 +216,11 @@ fn follow_ups_are_asked_only_where_there_may_be_something() {
         let names = |entry: &Entry| {
             let Entry::Good(item) = entry else { panic!() };
             let own = item
-                .follow
+                .also
                 .iter()
                 .all(|f| f.params["post_id"].to_string() == item.id);
-            assert!(own, "{:?}", item.follow);
-            item.follow.iter().map(|f| f.endpoint.clone()).collect()
+            assert!(own, "{:?}", item.also);
+            item.also.iter().map(|f| f.endpoint.clone()).collect()
         };
         page.entries.iter().map(names).collect()
     };
@@ -255,7 +252,10 @@ fn the_cursor_is_the_smallest_id_and_an_empty_page_has_none() {
         352
     );
     let empty = endpoint("posts")
-        .read(b"[]", &base(), &[], &Values::new(), &Cursor::new())
+        .read(
+            b"[]",
+            &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
+        )
         .unwrap();
     assert!(empty.entries.is_empty() && empty.shown.next.is_none());
 }
@@ -272,16 +272,16 @@ fn errors_of_the_site_are_told_apart_on_every_endpoint() {
             let error = endpoint(name)
                 .read(
                     &recording(file),
-                    &base(),
-                    &[],
-                    &Values::new(),
-                    &Cursor::new(),
+                    &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
                 )
                 .unwrap_err();
             assert_eq!(error.class, class, "{name} {file}");
             assert!(error.message.contains(words), "{}", error.message);
             let reported = endpoint(name)
-                .reported(&recording(file), &Values::new(), &Cursor::new())
+                .reported(
+                    &recording(file),
+                    &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
+                )
                 .unwrap();
             assert_eq!(reported.message, error.message);
         }
@@ -305,10 +305,7 @@ fn what_is_no_page_is_refused() {
             let error = endpoint(name)
                 .read(
                     body.as_bytes(),
-                    &base(),
-                    &[],
-                    &Values::new(),
-                    &Cursor::new(),
+                    &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
                 )
                 .expect_err(body);
             assert_eq!(error.class, Class::Listing, "{name} {body}");
@@ -319,10 +316,7 @@ fn what_is_no_page_is_refused() {
             endpoint("pools_of_post")
                 .read(
                     body.as_bytes(),
-                    &base(),
-                    &[],
-                    &Values::new(),
-                    &Cursor::new()
+                    &Asked::new(&base(), &[], &Values::new(), &Cursor::new())
                 )
                 .is_err(),
             "{body}"
@@ -335,10 +329,7 @@ fn only_the_id_of_a_post_must_be_there() {
     let page = endpoint("posts")
         .read(
             br#"[{"id": 5}, {"tags": "no id"}, 7, null, {"id": 6, "tags": ""}]"#,
-            &base(),
-            &[],
-            &Values::new(),
-            &Cursor::new(),
+            &Asked::new(&base(), &[], &Values::new(), &Cursor::new()),
         )
         .unwrap();
     let good: Vec<_> = page

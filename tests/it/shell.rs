@@ -187,10 +187,10 @@ media_connections = 2
     )
 }
 
-/// Asks again and again until there is an answer, for half a minute at most.
+/// Asks again and again until there is an answer, for three minutes at most: the machine may be busy.
 #[track_caller]
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(180);
     loop {
         if let Some(answer) = ask() {
             return answer;

@@ -232,6 +232,34 @@ fn a_file_that_has_two_names_is_fetched_once() {
 }
 
 #[test]
+fn a_filter_that_does_not_end_fails_its_page_and_not_larder() {
+    let wiki = Wiki::start(20);
+    for (good, bad) in [
+        ("'.query.allimages[]'", "'def f: [f]; f'"),
+        ("id: .name", "id: (def f: 1 + f; f)"),
+        ("'.continue'", "'def f: {a: f}; f'"),
+    ] {
+        let (shell, text) = (shell(&wiki, ""), dialect());
+        assert!(text.contains(good), "{good} is not in\n{text}");
+        shell.write("dialects/wiki.toml", &text.replacen(good, bad, 1));
+        shell.larder(&["run"]).ends(1);
+        let failures = shell.larder(&["failures", "--json"]).ends(0).json();
+        assert_eq!(failures[0]["class"], "dialect", "{failures}");
+        let message = failures[0]["message"].as_str().unwrap();
+        assert!(
+            message.contains("calls itself and does not end"),
+            "{message}"
+        );
+        // It is asked once: another try would take as long.
+        assert_eq!(
+            (failures.as_array().unwrap().len(), wiki.pages().len()),
+            (1, 1)
+        );
+        wiki.forget();
+    }
+}
+
+#[test]
 #[ignore = "serves the wiki of the README at 127.0.0.1:8866, to follow that page by hand, until it is killed"]
 fn serves_the_wiki() {
     let _wiki = Wiki::at("127.0.0.1:8866", 230);
