@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    Active, Failure, Runner, judge,
+    Active, Failure, Machine, Runner, judge,
     panic::{caught, crashed},
     site_of,
 };
@@ -413,10 +413,10 @@ async fn failed(
         crashed(runner, active, task.lease, failure.message).await;
         return;
     }
-    if failure.crowded {
-        runner.crowded().await;
-    } else if failure.broken_disk {
-        runner.disk_failed(&failure.message).await;
+    match failure.machine {
+        Some(Machine::Crowded) => runner.crowded().await,
+        Some(Machine::BrokenDisk) => runner.disk_failed(&failure.message).await,
+        None => {}
     }
     match &verdict {
         Verdict::Again { wait, .. } => {

@@ -26,7 +26,7 @@ use std::{
 pub use dry::{DryReport, dry_run};
 pub use hold::Patience;
 pub use mirrors::Mirrors;
-pub use policy::{Failure, judge};
+pub use policy::{Failure, Machine, judge};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;

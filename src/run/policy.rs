@@ -17,6 +17,15 @@ use crate::{
     text::one_line,
 };
 
+/// What can fail of this machine while everything else works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// This process has no descriptor left: nobody's fault.
+    Crowded,
+    /// The disk itself fails.
+    BrokenDisk,
+}
+
 /// A request that did not succeed.
 #[derive(Debug, Clone)]
 pub struct Failure {
@@ -36,10 +45,8 @@ pub struct Failure {
     pub trouble: Option<Trouble>,
     /// What the store said, where it was the store that refused.
     pub store: Option<store::Error>,
-    /// Whether this process has no descriptor left: nobody's fault either.
-    pub crowded: bool,
-    /// Whether the disk itself failed.
-    pub broken_disk: bool,
+    /// What failed of this machine, where it was that.
+    pub machine: Option<Machine>,
     /// Whether no connection to the host came about.
     pub unreached: bool,
 }
@@ -56,8 +63,7 @@ impl Failure {
             slow_down: false,
             trouble: None,
             store: None,
-            crowded: false,
-            broken_disk: false,
+            machine: None,
             unreached: false,
         }
     }
@@ -88,8 +94,7 @@ impl From<http::Error> for Failure {
             trouble: None,
             store: None,
             // The one thing of this machine's that a request can want for.
-            crowded: error.class == Class::Storage,
-            broken_disk: false,
+            machine: (error.class == Class::Storage).then_some(Machine::Crowded),
         }
     }
 }
@@ -100,8 +105,11 @@ impl From<archive::Error> for Failure {
         let too_large = source.is_some_and(disk::is_too_large);
         Self {
             trouble: error.trouble(),
-            crowded: source.is_some_and(disk::is_crowded),
-            broken_disk: source.is_some_and(disk::is_broken),
+            machine: match source {
+                Some(source) if disk::is_crowded(source) => Some(Machine::Crowded),
+                Some(source) if disk::is_broken(source) => Some(Machine::BrokenDisk),
+                _ => None,
+            },
             ..Self::new(
                 if too_large {
                     Class::TooLarge
@@ -135,7 +143,7 @@ pub fn judge(
     throttle: &Throttle,
     host: &Host,
 ) -> Verdict {
-    if failure.crowded {
+    if failure.machine == Some(Machine::Crowded) {
         host.fewer_connections();
         return Verdict::Again {
             wait: i64::try_from(CROWDED.as_millis()).unwrap_or(i64::MAX),
