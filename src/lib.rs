@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dialect;
+pub mod disk;
 pub mod doctor;
 pub mod fetch;
 pub mod find;

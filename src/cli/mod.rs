@@ -299,11 +299,13 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         archive::Error::Io { .. } => None,
     };
     let of_store = |error: &store::Error| match error {
-        store::Error::Archive(error) => of_archive(error),
+        store::Error::Archive(error) => of_archive(error).or(Some(exit::STOPPED)),
         store::Error::Newer { .. } | store::Error::Damaged(_) => Some(exit::CONFIG),
         // What was committed is safe; the next run goes on.
         store::Error::Database { .. } if error.is_damage() => Some(exit::CONFIG),
-        store::Error::Database { .. } | store::Error::Stopped(_) => Some(exit::STOPPED),
+        store::Error::Database { .. } | store::Error::Trouble { .. } | store::Error::Stopped(_) => {
+            Some(exit::STOPPED)
+        }
     };
     if let Some(error) = error.downcast_ref::<views::Error>() {
         return match error {
@@ -316,9 +318,13 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = error.downcast_ref::<session::Error>() {
         return match error {
-            session::Error::Archive(error) => of_archive(error),
+            // The disk refused; nothing is lost by it, and the next run goes on.
+            session::Error::Archive(error) => of_archive(error).or(Some(exit::STOPPED)),
             session::Error::Store(error) => of_store(error),
         };
+    }
+    if let Some(crate::status::Error::Store(error)) = error.downcast_ref() {
+        return of_store(error);
     }
     if let Some(error) = error.downcast_ref::<upkeep::Error>() {
         return match error {
