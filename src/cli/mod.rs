@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod doctor;
 mod failures;
+mod find;
 mod forget;
 mod gc;
 mod history;
@@ -126,6 +127,8 @@ enum Command {
     Show(show::Show),
     /// What happened to an item: its revisions, when it was gone or back, which jobs it joined and left
     History(history::Show),
+    /// Search over titles, texts, authors, tags and dates
+    Find(find::Find),
     /// Why an address was fetched or not, from stored facts
     Why(why::Why),
     /// An object's bytes
@@ -225,6 +228,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Forget(forget) => forget.run(config),
         Command::Show(show) => show.run(config),
         Command::History(history) => history.run(config),
+        Command::Find(find) => find.run(config, cli.quiet),
         Command::Why(why) => why.run(config),
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
@@ -295,11 +299,13 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         archive::Error::Io { .. } => None,
     };
     let of_store = |error: &store::Error| match error {
-        store::Error::Archive(error) => of_archive(error),
+        store::Error::Archive(error) => of_archive(error).or(Some(exit::STOPPED)),
         store::Error::Newer { .. } | store::Error::Damaged(_) => Some(exit::CONFIG),
         // What was committed is safe; the next run goes on.
         store::Error::Database { .. } if error.is_damage() => Some(exit::CONFIG),
-        store::Error::Database { .. } | store::Error::Stopped(_) => Some(exit::STOPPED),
+        store::Error::Database { .. } | store::Error::Trouble { .. } | store::Error::Stopped(_) => {
+            Some(exit::STOPPED)
+        }
     };
     if let Some(error) = error.downcast_ref::<views::Error>() {
         return match error {
@@ -312,9 +318,13 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = error.downcast_ref::<session::Error>() {
         return match error {
-            session::Error::Archive(error) => of_archive(error),
+            // The disk refused; nothing is lost by it, and the next run goes on.
+            session::Error::Archive(error) => of_archive(error).or(Some(exit::STOPPED)),
             session::Error::Store(error) => of_store(error),
         };
+    }
+    if let Some(crate::status::Error::Store(error)) = error.downcast_ref() {
+        return of_store(error);
     }
     if let Some(error) = error.downcast_ref::<upkeep::Error>() {
         return match error {
