@@ -22,7 +22,7 @@ const LONG_NAME: usize = 48;
 /// Jobs that are named one by one.
 const MOST_NAMED: usize = 20;
 /// Bytes of addresses that a message names one by one.
-const LONG_LIST: usize = 1200;
+const LONG_LIST: usize = 300;
 /// Lines of a job's addresses in its definition.
 const MOST_LINES: usize = 3;
 
