@@ -33,7 +33,7 @@ pub use dates::{Dates, MOST_DAYS};
 pub use definition::{Dialect, Preset, PresetLimits};
 pub use endpoint::{Endpoint, EndpointKind, NotFound};
 pub use filter::{Filter, FilterError, Predicate};
-pub use hooks::Login;
+pub use hooks::{Decode, Login, Sign};
 pub use item::{Author, FileRef, Follow, Item, Parent};
 pub use json::pretty;
 pub use matching::{NoMatch, Recognised};
