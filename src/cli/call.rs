@@ -12,7 +12,6 @@ use crate::{
     class::Class,
     config::{Config, Site, reader::suggest},
     dialect::{Action, Cursor, Endpoint, Param, Position, Value, Values, pretty},
-    http::Reply,
     run::{Failure, on_day},
     text::json,
 };
@@ -89,7 +88,13 @@ impl Call {
         if let Err(failure) = accepted(&site, endpoint, &params, &at.cursor, &reply) {
             return Ok(refused(&failure));
         }
-        show(&reply)
+        match endpoint.decoded(&reply.body) {
+            Ok(body) => show(&body),
+            Err(why) => Ok(refused(&Failure::new(
+                Class::Listing,
+                format!("the reply is {why}"),
+            ))),
+        }
     }
 
     /// Shows an action, and sends it when a person has said so.
@@ -110,6 +115,9 @@ impl Call {
         let shown = prepared.shown(&config.network.user_agent);
         if !self.yes {
             print(format_args!("{}\n", shown.trim_end()))?;
+            if let Some(price) = &action.price {
+                eprint(&format!("larder: this costs {price}"));
+            }
             eprint("larder: nothing was sent; --yes sends it");
             return Ok(exit::OK);
         }
@@ -122,7 +130,7 @@ impl Call {
                 eprint(&format!("larder: sent; the site answered {}", reply.status));
                 Ok(exit::OK)
             }
-            Ok(reply) => show(&reply),
+            Ok(reply) => show(&reply.body),
             Err(failure) => Ok(refused(&failure)),
         }
     }
@@ -180,8 +188,8 @@ fn parsed(param: &Param, key: &str, texts: &[String]) -> Result<Value, String> {
 }
 
 /// Prints a reply.
-fn show(reply: &Reply) -> anyhow::Result<u8> {
-    match pretty(&reply.body) {
+fn show(body: &[u8]) -> anyhow::Result<u8> {
+    match pretty(body) {
         Ok(text) => print(format_args!("{}\n", json(&text)))?,
         Err(why) => {
             let why = format!("the reply is {why}");

@@ -106,8 +106,10 @@ pub enum Decode {
 
 impl Decode {
     /// The words in TOML.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("danmaku", Self::Danmaku), ("danmaku-xml", Self::DanmakuXml)];
+    pub const ALL: [(&'static str, Self); 2] = [
+        ("danmaku", Self::Danmaku),
+        ("danmaku-xml", Self::DanmakuXml),
+    ];
 
     /// The hook of this word.
     pub fn from_word(word: &str) -> Option<Self> {
@@ -120,7 +122,8 @@ impl Decode {
     /// # Errors
     /// When it is not what it should be.
     pub fn decode(self, body: &[u8]) -> Result<Cow<'_, [u8]>, String> {
-        if body.trim_ascii_start().starts_with(b"{") {
+        // Not after white space: a segment may begin with a line feed and then, as a length, with a brace.
+        if body.starts_with(b"{") {
             return Ok(Cow::Borrowed(body));
         }
         let decoded = match self {

@@ -13,6 +13,7 @@ mod filter;
 mod hooks;
 mod item;
 mod json;
+mod keys;
 mod matching;
 mod paging;
 mod params;
@@ -28,16 +29,18 @@ mod watch;
 mod fuzz_tests;
 
 pub use action::{Action, Session};
+
 pub use catalog::Catalog;
 pub use dates::{Dates, MOST_DAYS};
 pub use definition::{Dialect, Preset, PresetLimits};
-pub use endpoint::{Endpoint, EndpointKind, NotFound};
+pub use endpoint::{Census, Endpoint, EndpointKind, NotFound};
 pub use filter::{Filter, FilterError, Predicate};
 pub use hooks::{Decode, Login, Sign};
 pub use item::{Author, FileRef, Follow, Item, Parent};
 pub use json::pretty;
+pub use keys::Keys;
 pub use matching::{NoMatch, Recognised};
-pub use paging::{By, Cursor, Paging, Position, Shown, Step};
+pub use paging::{By, Cursor, Paging, Position, Shown, Step, is_short};
 pub use params::{Param, ParamKind, Value, Values};
 pub use reply::{Asked, Entry, Gone, Page, ReplyError};
 pub use request::Request;

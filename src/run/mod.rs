@@ -8,6 +8,7 @@ mod dry;
 mod lane;
 mod mirrors;
 mod policy;
+mod signer;
 mod under_way;
 mod walks;
 
@@ -23,6 +24,7 @@ use std::{
 pub use dry::{DryReport, dry_run};
 pub use mirrors::Mirrors;
 pub use policy::{Failure, judge};
+pub use signer::{Signed, Signer};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;
@@ -50,6 +52,8 @@ pub struct Context {
     pub http: Http,
     /// Which address of a site with several answers.
     pub mirrors: Mirrors,
+    /// What some sites must be shown to answer.
+    pub signer: Signer,
     /// Whose turn it is.
     pub pace: Pace,
     /// Limits and retries.
@@ -213,6 +217,7 @@ impl Runner {
                 archive,
                 http,
                 mirrors: Mirrors::default(),
+                signer: Signer::default(),
                 pace: Pace::new(),
                 network: config.network.clone(),
                 readers: Semaphore::new(READERS),

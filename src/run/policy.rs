@@ -32,6 +32,8 @@ pub struct Failure {
     pub slow_down: bool,
     /// Whether no connection to the host came about.
     pub unreached: bool,
+    /// Whether the key of the request's signature may be an old one.
+    pub stale_key: bool,
 }
 
 impl Failure {
@@ -45,6 +47,7 @@ impl Failure {
             url: None,
             slow_down: false,
             unreached: false,
+            stale_key: false,
         }
     }
 }
@@ -71,6 +74,7 @@ impl From<http::Error> for Failure {
             url: None,
             slow_down,
             unreached: error.unreached,
+            stale_key: false,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod added;
 mod catalog;
+mod census;
 mod counts;
 mod damage;
 mod days;
@@ -23,6 +24,7 @@ mod wanted;
 mod writer;
 
 pub use added::{Added, Forgotten};
+pub use census::CensusPage;
 pub use counts::RunCounts;
 pub use damage::{Checked, Damaged, Notes};
 pub use days::Day;

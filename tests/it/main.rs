@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod adding;
+mod bilibili;
 mod by_hand;
 mod commands;
 mod contract_json;

@@ -142,7 +142,18 @@ pub(super) fn list(body: &[u8]) -> Result<Vec<u8>, String> {
 fn of_xml(attributes: &str, content: &str) -> Result<Danmaku, String> {
     let fields: Vec<_> = attributes.split(',').collect();
     let wrong = || format!("not the attributes of a danmaku: {attributes:?}");
-    let [seconds, mode, fontsize, color, ctime, pool, mid_hash, id, ..] = fields[..] else {
+    let [
+        seconds,
+        mode,
+        fontsize,
+        color,
+        ctime,
+        pool,
+        mid_hash,
+        id,
+        ..,
+    ] = fields[..]
+    else {
         return Err(wrong());
     };
     let seconds: f64 = seconds.parse().map_err(|_| wrong())?;
@@ -179,7 +190,9 @@ fn unescaped(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         plain += &rest[..at];
         rest = &rest[at..];
-        let reference = rest.split_once(';').map(|(name, behind)| (&name[1..], behind));
+        let reference = rest
+            .split_once(';')
+            .map(|(name, behind)| (&name[1..], behind));
         let known = reference.and_then(|(name, behind)| Some((character(name)?, behind)));
         match known {
             Some((character, behind)) => {
@@ -248,7 +261,11 @@ mod tests {
             ..Elem::default()
         };
         let elems = vec![
-            elem(1_318_231_376_180_646_144, "1318231376180646144", "草".as_bytes()),
+            elem(
+                1_318_231_376_180_646_144,
+                "1318231376180646144",
+                "草".as_bytes(),
+            ),
             elem(35_600_074_482_384_899, "", b"a\xffb"),
         ];
         let body = Segment { elems }.encode_to_vec();
@@ -257,6 +274,15 @@ mod tests {
         assert_eq!(all["elems"][0]["progress"], 361_250);
         assert_eq!(all["elems"][1]["id"], "35600074482384899");
         assert_eq!(all["elems"][1]["content"], "a\u{fffd}b");
+        // One of 123 bytes begins as JSON would after an empty line.
+        let mut one = elem(7, "7", b"");
+        while one.encoded_len() < 123 {
+            one.content.push(b'x');
+        }
+        let body_of_one = Segment { elems: vec![one] }.encode_to_vec();
+        assert!(body_of_one.starts_with(b"\n{"));
+        let read = crate::dialect::Decode::Danmaku.decode(&body_of_one);
+        assert!(read.expect("decodes").starts_with(b"{\"elems\""));
         // No entry at all is no byte at all.
         assert_eq!(json_of(segment(b"")), json!({"elems": []}));
         assert!(segment(&body[..body.len() - 3]).is_err());

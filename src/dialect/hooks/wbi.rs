@@ -72,15 +72,22 @@ mod tests {
 
     #[test]
     fn two_known_pairs_of_keys_are_mixed() {
-        assert_eq!(mixed(K1).as_deref(), Some("ea1db124af3c7062474693fa704f4ff8"));
-        assert_eq!(mixed(K2).as_deref(), Some("72136226c6a73669787ee4fd02a74c27"));
+        assert_eq!(
+            mixed(K1).as_deref(),
+            Some("ea1db124af3c7062474693fa704f4ff8")
+        );
+        assert_eq!(
+            mixed(K2).as_deref(),
+            Some("72136226c6a73669787ee4fd02a74c27")
+        );
         assert_eq!(mixed("short"), None);
         assert_eq!(mixed(&"é".repeat(32)), None);
     }
 
     #[test]
     fn five_known_queries_are_signed() {
-        let known: [(&[(&str, &str)], i64, &str); 5] = [
+        type Known<'a> = (&'a [(&'a str, &'a str)], i64, &'a str);
+        let known: [Known<'_>; 5] = [
             (
                 &[("foo", "114"), ("bar", "514"), ("zab", "1919810")],
                 1_702_204_169,
@@ -103,7 +110,11 @@ mod tests {
                 1_717_922_933,
                 "43571b838a1611fa121189083cfc1784",
             ),
-            (&[("aid", "2")], 1_744_823_207, "a3cd246bd42c066932752b24694eaf0d"),
+            (
+                &[("aid", "2")],
+                1_744_823_207,
+                "a3cd246bd42c066932752b24694eaf0d",
+            ),
             (
                 &[("foo", "114"), ("bar", "514"), ("hello", "世 界")],
                 1_744_823_207,
