@@ -36,17 +36,17 @@ pub(super) fn begin(
     lease: &Lease,
     page: &CensusPage,
     own: bool,
+    of: Option<i64>,
 ) -> Result<Thread, Error> {
     let total = page.total.and_then(|total| i64::try_from(total).ok());
-    let sql = "INSERT INTO threads (job, key, own, total) VALUES (?1, ?2, ?3, ?4)
+    let sql = "INSERT INTO threads (job, key, own, total, of) VALUES (?1, ?2, ?3, ?4, ?6)
                ON CONFLICT (job, key) DO UPDATE
-               SET total = coalesce(excluded.total, total),
+               SET total = coalesce(excluded.total, total), of = coalesce(excluded.of, of),
                    fell = CASE WHEN excluded.total < total THEN ?5 ELSE fell END
                RETURNING id";
     let mut insert = group.db.prepare_cached(sql)?;
-    let id = insert.query_row(params![lease.job, page.key, own, total, lease.run], |row| {
-        row.get(0)
-    })?;
+    let values = params![lease.job, page.key, own, total, lease.run, of];
+    let id = insert.query_row(values, |row| row.get(0))?;
     Ok(Thread(id))
 }
 
@@ -122,6 +122,7 @@ pub(super) fn end(
         };
         let bare = Item::bare(&kind, &ident);
         catalog::missing(group, lease.run, item, &site, &bare, why)?;
+        bury_below(group, lease, item)?;
     }
     if let Some(of) = of {
         // What it belongs to says nothing new, perhaps, and is looked at again all the same.
@@ -129,6 +130,30 @@ pub(super) fn end(
             .db
             .prepare_cached("DELETE FROM said WHERE item = ?")?
             .execute([of])?;
+    }
+    Ok(())
+}
+
+/// What answers something that is gone went with it: no listing shows it any more.
+fn bury_below(group: &mut Group<'_>, lease: &Lease, of: i64) -> Result<(), Error> {
+    let sql = "SELECT i.id, i.site, i.kind, i.ident FROM threads t JOIN census c ON c.thread = t.id JOIN items i ON i.id = c.item
+               WHERE t.job = ?1 AND t.of = ?2 AND i.gone IS NULL AND i.run <> ?3 ORDER BY i.id";
+    let below = {
+        let mut select = group.db.prepare_cached(sql)?;
+        let rows = select.query_map((lease.job, of, lease.run), |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, String>(3)?,
+            ))
+        })?;
+        rows.collect::<Result<Vec<_>, _>>()?
+    };
+    for (item, site, kind, ident) in below {
+        let bare = Item::bare(&kind, &ident);
+        let why = "what it answers is gone, and nothing shows it any more";
+        catalog::missing(group, lease.run, item, &site, &bare, why)?;
     }
     Ok(())
 }

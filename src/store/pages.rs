@@ -114,7 +114,8 @@ impl Group<'_> {
         let (mut shown, mut new) = (0, 0);
         let known = self.changes.items;
         let thread = census.as_ref();
-        let thread = thread.map(|page| census::begin(self, &lease, page, task.depth == 0));
+        let thread =
+            thread.map(|page| census::begin(self, &lease, page, task.depth == 0, task.item));
         let thread = thread.transpose()?;
         for seen in items {
             self.rechecks = !immutable;

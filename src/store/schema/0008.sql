@@ -6,10 +6,12 @@ CREATE TABLE threads (
   job   INTEGER NOT NULL REFERENCES jobs(id) ON DELETE CASCADE,
   key   BLOB NOT NULL,                 -- digest of the endpoint and the parameters that tell it from others
   own   INTEGER NOT NULL,              -- 1: the job's own listing, 0: of a follow-up
+  of    INTEGER,                       -- the item that it belongs to, such as the reply that others answer
   total INTEGER,                       -- entries, as the site last said
   fell  INTEGER,                       -- the run in which the site said fewer than before
   UNIQUE (job, key)
 ) STRICT;
+CREATE INDEX threads_of ON threads(of) WHERE of IS NOT NULL;
 
 CREATE TABLE census (
   thread INTEGER NOT NULL REFERENCES threads(id) ON DELETE CASCADE,

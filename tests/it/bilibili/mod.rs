@@ -5,7 +5,11 @@ mod archiving;
 mod site;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -13,11 +17,13 @@ use self::site::Bilibili;
 use super::shell::Shell;
 
 /// The built-in dialect as a user would copy it, to change it.
-const DIALECT: [&str; 3] = [
-    include_str!("../../../src/dialect/bilibili/site.toml"),
-    include_str!("../../../src/dialect/bilibili/replies.toml"),
-    include_str!("../../../src/dialect/bilibili/danmaku.toml"),
-];
+fn dialect() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dialect/bilibili");
+    let part = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    ["site.toml", "replies.toml", "danmaku.toml"]
+        .map(part)
+        .concat()
+}
 
 /// A folder with a configuration.
 struct Folder<'a> {
@@ -42,7 +48,7 @@ impl<'a> Folder<'a> {
             jobs: String::new(),
         };
         let waits = r#"waits = ["60s", "2min", "4min", "8min", "16min", "32min", "1h"]"#;
-        let text = DIALECT.concat();
+        let text = dialect();
         assert!(text.contains(waits));
         let text = text.replace(waits, r#"waits = ["10ms"]"#);
         folder.shell.write("bilibili.toml", &text);
