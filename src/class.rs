@@ -4,6 +4,8 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use crate::disk::Trouble;
+
 macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident = $word:literal : $retry:ident;)*) => {
         /// Why a task failed.
@@ -150,6 +152,9 @@ impl Class {
             Self::TooLarge => "raise `max_file` or `max_page` in [network]",
             Self::NoUrl => "the site shows no URL; perhaps it needs a login",
             Self::Limit => "raise the job's limit, or run again to go on",
+            Self::Poison => {
+                "larder dies of it; report it with the file or page, and `larder retry` it then"
+            }
             Self::Storage => "look at the archive's disk",
             Self::UnexpectedType => "look at the URL in a browser",
             Self::Checksum => "the site's bytes and its hash disagree; retry later",
@@ -179,9 +184,10 @@ impl Class {
 
 /// What a person can do about a paused job: `reason` is a class, or a word of the archive's own.
 pub fn advice_on(reason: &str) -> &'static str {
-    match reason {
-        "disk_full" => "make room on the archive's disk, then run again",
-        reason => reason.parse().map_or("", Class::advice),
+    let of_disk = Trouble::ALL.iter().find(|trouble| trouble.word() == reason);
+    match of_disk {
+        Some(trouble) => trouble.advice(),
+        None => reason.parse().map_or("", Class::advice),
     }
 }
 

@@ -54,7 +54,7 @@ pub async fn fetch(
                 .store
                 .write("look for an object", move |group| group.held(&named))
                 .await;
-            held = look.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
+            held = look?;
         }
     }
     let fetched = if held.is_none() {
@@ -94,7 +94,7 @@ pub async fn fetch(
             group.file_stored(&lease, &stored)
         })
         .await;
-    let stands = commit.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
+    let stands = commit?;
     drop(begun);
     if !stands {
         tracing::debug!(

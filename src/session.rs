@@ -6,6 +6,7 @@ use crate::{
     archive::{self, Archive, Lock},
     clock::Clock,
     config::Config,
+    disk::{self, Trouble},
     store::{self, Store},
 };
 
@@ -18,7 +19,7 @@ pub struct Session {
     pub store: Store,
     /// Whether the archive was made just now.
     pub created: bool,
-    lock: Lock,
+    lock: Arc<Lock>,
 }
 
 /// Why an archive cannot be written.
@@ -51,7 +52,8 @@ impl Session {
             // Refused before anything is made in what may be an empty mount point.
             Archive::open(root, &expected)?;
         }
-        let lock = Lock::take(state, root, kind, &clock)?;
+        disk::make_dirs(root).map_err(archive::Error::io("make", root))?;
+        let lock = Arc::new(Lock::take(state, root, kind, &clock)?);
         let created = !Archive::exists(root);
         let archive = if created {
             Archive::create(root)?
@@ -76,6 +78,8 @@ impl Session {
         }
         let archive = Arc::new(archive.sealing_at(config.archive.segment));
         let store = Store::open(state, archive.clone(), clock)?;
+        let told = lock.clone();
+        store.tell(move |trouble| told.say(trouble.map(Trouble::word)));
         Ok(Self {
             archive,
             store,

@@ -375,8 +375,8 @@ pub async fn read(
     });
     parsing.await.unwrap_or_else(|error| {
         Err(Failure::new(
-            Class::Dialect,
-            format!("reading the page panicked: {error}"),
+            Class::Poison,
+            format!("larder panicked while it read the page: {error}"),
         ))
     })
 }
@@ -606,7 +606,7 @@ async fn commit(
         .store
         .write("store a page", move |group| group.commit_page(commit))
         .await;
-    let outcome = outcome.map_err(|error| Failure::new(Class::Storage, error.to_string()))?;
+    let outcome = outcome?;
     Ok(Walked {
         outcome,
         hosts,

@@ -8,12 +8,10 @@ use std::{
     sync::PoisonError,
 };
 
-use rustix::{
-    fs::{AtFlags, CWD, RenameFlags, renameat_with, unlinkat},
-    io::Errno,
-};
+use rustix::fs::{AtFlags, CWD, RenameFlags, renameat_with, unlinkat};
 
 use super::{Digest, Error, Objects, objects::SHARDS, sync_dir};
+use crate::disk::{self, Op};
 
 impl Objects {
     /// Whether the object is there with this size; its bytes are not read.
@@ -86,19 +84,23 @@ impl Objects {
             }
             Err(error) => return Err(error),
         };
-        fs::create_dir_all(&self.damaged).map_err(Error::io("make", &self.damaged))?;
+        disk::make_dirs(&self.damaged).map_err(Error::io("make", &self.damaged))?;
         let name = digest.to_string();
         for nth in 0_u32.. {
             let aside = self.damaged.join(format!("{name}.{nth}"));
-            match renameat_with(&shard, &name, CWD, &aside, RenameFlags::NOREPLACE) {
+            let moved = disk::at(Op::Rename(&path, &aside), || {
+                let flags = RenameFlags::NOREPLACE;
+                Ok(renameat_with(&shard, &name, CWD, &aside, flags)?)
+            });
+            match moved {
                 Ok(()) => {
                     sync_dir(&self.damaged)?;
                     sync_dir(path.parent().expect("an object lies in a folder"))?;
                     return Ok(Some(aside));
                 }
-                Err(Errno::EXIST) => {}
-                Err(Errno::NOENT) => return Ok(None),
-                Err(error) => return Err(Error::io("set aside", path)(error.into())),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(Error::io("set aside", path)(error)),
             }
         }
         Ok(None)
@@ -116,12 +118,12 @@ impl Objects {
             Err(Error::Io { source, .. }) if gone(&source) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let flags = AtFlags::empty();
-        match unlinkat(&shard, digest.to_string(), flags) {
-            Ok(()) | Err(Errno::NOENT) => {
-                sync_dir(path.parent().expect("an object lies in a folder"))
-            }
-            Err(error) => Err(Error::io("remove", path)(error.into())),
+        let removed = disk::at(Op::Remove(&path), || {
+            Ok(unlinkat(&shard, digest.to_string(), AtFlags::empty())?)
+        });
+        match removed {
+            Err(error) if !gone(&error) => Err(Error::io("remove", path)(error)),
+            _ => sync_dir(path.parent().expect("an object lies in a folder")),
         }
     }
 }

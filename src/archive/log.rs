@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    io::{self, BufRead, Read},
+    io::{self, BufRead, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -41,9 +41,23 @@ pub fn each_line<E>(
     archive: &Archive,
     segments: &[Segment],
     until: u64,
+    each: impl FnMut(Met<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    each_line_from(archive, segments, 0, until, each)
+}
+
+/// Shows every line that begins at the offset `from` or after it. What comes before is not read.
+///
+/// # Errors
+/// As [`each_line`].
+pub fn each_line_from<E>(
+    archive: &Archive,
+    segments: &[Segment],
+    from: u64,
+    until: u64,
     mut each: impl FnMut(Met<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    for segment in segments {
+    for segment in segments.iter().filter(|segment| segment.end() > from) {
         let name = segment.file_name();
         let path = archive.records().join(&name);
         let opened = match Opened::new(&path, Some(segment.bytes)) {
@@ -56,8 +70,11 @@ pub fn each_line<E>(
         let mut end = 0;
         for frame in &opened.frames {
             end = frame.from + u64::from(frame.bytes);
+            if segment.base + end <= from {
+                continue;
+            }
             match opened.read(frame) {
-                Ok(lines) => show(&lines, segment.base + frame.from, &mut each)?,
+                Ok(lines) => show(&lines, segment.base + frame.from, from, &mut each)?,
                 Err(error) => each(Met::Broken(format!(
                     "records/{name}: the {} bytes of lines from {} on cannot be read: {error}",
                     frame.bytes, frame.from
@@ -71,16 +88,20 @@ pub fn each_line<E>(
             )))?;
         }
     }
-    current(archive, sealed_end(segments), until, each)
+    let base = sealed_end(segments);
+    current_from(archive, base, from.max(base), until, each)
 }
 
 fn show<E>(
     lines: &[u8],
     mut place: u64,
+    from: u64,
     each: &mut impl FnMut(Met<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        each(Met::Line(place, line.strip_suffix(b"\n").unwrap_or(line)))?;
+        if place >= from {
+            each(Met::Line(place, line.strip_suffix(b"\n").unwrap_or(line)))?;
+        }
         place += line.len() as u64;
     }
     Ok(())
@@ -91,17 +112,31 @@ pub(super) fn current<E>(
     archive: &Archive,
     base: u64,
     until: u64,
+    each: impl FnMut(Met<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    current_from(archive, base, base, until, each)
+}
+
+/// The same from the offset `from` on, where a line begins.
+fn current_from<E>(
+    archive: &Archive,
+    base: u64,
+    from: u64,
+    until: u64,
     mut each: impl FnMut(Met<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let path = archive.log_path();
-    let file = match fs::File::open(&path) {
+    let mut file = match fs::File::open(&path) {
         Ok(file) => file,
         // Just after sealing, and before the first line, there is none.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return each(Met::Broken(Error::io("open", path)(error).to_string())),
     };
+    if let Err(error) = file.seek(SeekFrom::Start(from - base)) {
+        return each(Met::Broken(Error::io("read", path)(error).to_string()));
+    }
     let mut reader = io::BufReader::with_capacity(1 << 18, file);
-    let (mut place, mut line) = (base, Vec::new());
+    let (mut place, mut line) = (from, Vec::new());
     while place < until {
         line.clear();
         let read = (&mut reader)

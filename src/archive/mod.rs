@@ -33,15 +33,19 @@ pub use hash::Hasher;
 pub use line::{LogLine, check_lines};
 pub use lines::Lines;
 pub use lock::{Holder, Lock};
-pub use log::{Layout, Met, each_line, layout};
+pub use log::{Layout, Met, each_line, each_line_from, layout};
 pub use objects::{Objects, Put, PutError, Staged, Wanted};
 pub use parts::{Opened, Part};
 pub use record::{FileState, Record, record_digest};
-pub use records::{Line, RecordLog};
+pub use records::{Line, Mark, RecordLog};
 pub use segments::Segment;
 pub use verify::{Damage, Kind, Orphan, Shard, check_segments, check_shard, strangers};
 
-use crate::{clock::Millis, config::MinFree};
+use crate::{
+    clock::Millis,
+    config::MinFree,
+    disk::{self, Room, Short, Trouble},
+};
 
 /// What can go wrong with the archive itself.
 #[derive(Debug, thiserror::Error)]
@@ -78,12 +82,30 @@ impl Error {
         move |source| Self::Io { what, path, source }
     }
 
-    /// Whether the disk is full or its quota is spent.
-    pub fn disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    /// What keeps everything from being written, where it is that. The failure of a sync never is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Io { what, path, source } if *what != SYNC => Trouble::of(source, path),
+            _ => None,
+        }
+    }
+
+    /// Whether bytes could not be written, as against made durable.
+    pub fn is_write(&self) -> bool {
+        matches!(self, Self::Io { what, .. } if *what == "write")
+    }
+
+    /// The system's own error.
+    pub(crate) fn source_of_io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
     }
 }
+
+/// What a sync is called in [`Error::Io`].
+const SYNC: &str = "sync";
 
 /// The identity of an archive, in the file `LARDER`.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -181,7 +203,7 @@ impl Archive {
     pub fn create(root: &Path) -> Result<Self, Error> {
         for folder in ["objects", "records", "staging"] {
             let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(Error::io("make", path))?;
+            disk::make_dirs(&path).map_err(Error::io("make", path))?;
         }
         let id = format!("{:032x}", fastrand::u128(..));
         let identity = Identity {
@@ -190,8 +212,12 @@ impl Archive {
         };
         let text = serde_json::to_string(&identity).expect("a number and a text are JSON") + "\n";
         let (path, temp) = (root.join("LARDER"), root.join("staging/LARDER"));
+        // Left by a larder that died here, before this was an archive.
+        if temp.exists() {
+            disk::remove(&temp).map_err(Error::io("remove", &temp))?;
+        }
         write_synced(&temp, text.as_bytes())?;
-        fs::rename(&temp, &path).map_err(Error::io("make", &path))?;
+        disk::rename(&temp, &path).map_err(Error::io("make", &path))?;
         sync_dir(root)?;
         Self::open(root, &[(&id, "it")])
     }
@@ -224,23 +250,21 @@ impl Archive {
         self.root.join("records/current.jsonl")
     }
 
-    /// Why nothing more may be fetched, when the disk has less room than `min_free`. What cannot be told is no reason.
-    pub fn short_of_room(&self, min_free: MinFree) -> Option<String> {
-        const DEFAULT: u64 = 1 << 30;
-        let stat = rustix::fs::statvfs(&self.root).ok()?;
-        let (free, size) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
-        let least = match min_free {
-            MinFree::Default => DEFAULT.max(size / 50),
-            MinFree::Bytes(bytes) => bytes,
-        };
-        let words = |n: u64| crate::text::bytes(i64::try_from(n).unwrap_or(i64::MAX));
-        (free < least).then(|| {
-            format!(
-                "only {} are free on the archive's disk; `min_free` asks for {}",
-                words(free),
-                words(least)
-            )
-        })
+    /// What there is too little of on the archive's disk; `times` as in [`Room::short`]. What cannot be told is no reason.
+    pub fn short_of_room(&self, min_free: MinFree, times: u64) -> Option<Short> {
+        Room::of(&self.root).ok()?.short(min_free, times)
+    }
+
+    /// Writes, syncs and removes a small file, to see whether the archive can be written again.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn try_to_write(&self) -> Result<(), Error> {
+        let path = self.root.join("staging/try");
+        // What an earlier try has left.
+        let _ = fs::remove_file(&path);
+        write_synced(&path, b"larder")?;
+        disk::remove(&path).map_err(Error::io("remove", path))
     }
 
     fn staging(&self) -> PathBuf {
@@ -272,7 +296,7 @@ impl Archive {
             if kept.contains(&*name.to_string_lossy()) {
                 continue;
             }
-            fs::remove_file(&path).map_err(Error::io("remove", path))?;
+            disk::remove(&path).map_err(Error::io("remove", path))?;
             removed += 1;
         }
         Ok(removed)
@@ -281,10 +305,7 @@ impl Archive {
 
 /// Writes a small file and syncs it.
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    use io::Write;
-    let mut file = fs::File::create(path).map_err(Error::io("make", path))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
-    file.sync_all().map_err(Error::io("sync", path))
+    disk::write_new(path, bytes).map_err(Error::io("write", path))
 }
 
 /// Makes sure that a file of the state folder is there and that nobody but its owner reads it: it may hold addresses that
@@ -305,6 +326,5 @@ pub(crate) fn keep_private(path: &Path) -> Result<(), Error> {
 
 /// Makes the entries of a folder durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
-    let folder = fs::File::open(path).map_err(Error::io("open", path))?;
-    folder.sync_all().map_err(Error::io("sync", path))
+    disk::sync_dir(path).map_err(Error::io(SYNC, path))
 }

@@ -5,13 +5,12 @@
 //! Everything here blocks; callers run it off the async threads.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -20,8 +19,11 @@ use md5::Md5;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use sha2::{Digest as _, Sha256};
 
-use super::{Digest, Error, Promise, content::is_html, sync_dir};
-use crate::class::Class;
+use super::{Digest, Error, Promise, content::is_html};
+use crate::{
+    class::Class,
+    disk::{self, Op},
+};
 
 /// The objects of one archive.
 #[derive(Debug)]
@@ -31,6 +33,10 @@ pub struct Objects {
     pub(super) damaged: PathBuf,
     /// Folders known to exist, a bit each.
     made: Box<[AtomicU64]>,
+    /// Whether the name of one of them may not be durable yet.
+    unsynced: AtomicBool,
+    /// The folder of all objects, kept open: a sync needs no descriptor then, and so cannot want for one.
+    opened: Option<fs::File>,
     /// Held while a damaged object gives way to whole bytes.
     pub(super) mending: Mutex<()>,
 }
@@ -171,18 +177,14 @@ impl Staged {
     pub(super) fn sync(&mut self, objects: &Objects) -> Result<&fs::File, Error> {
         let path = objects.staging.join(&self.name);
         let file = self.spill(objects)?;
-        file.sync_data().map_err(Error::io("sync", path))?;
+        disk::sync(file, &path).map_err(Error::io("sync", path))?;
         Ok(file)
     }
 
     fn spill(&mut self, objects: &Objects) -> Result<&fs::File, Error> {
         if self.file.is_none() {
             let path = objects.staging.join(&self.name);
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o444);
-            let file = options.open(&path).map_err(Error::io("make", &path))?;
+            let file = disk::create(&path, 0o444).map_err(Error::io("make", &path))?;
             self.file = Some((file, path));
         }
         let (file, path) = self.file.as_mut().expect("made above");
@@ -191,7 +193,7 @@ impl Staged {
             .iter()
             .map(|chunk| io::IoSlice::new(chunk))
             .collect();
-        write_all_vectored(file, slices).map_err(Error::io("write", &*path))?;
+        disk::write_all(file, path, slices).map_err(Error::io("write", &*path))?;
         self.kept.clear();
         Ok(file)
     }
@@ -201,25 +203,9 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if let Some((_, path)) = self.file.take().filter(|_| !self.saved) {
             // What is left here is swept at the next start.
-            let _ = fs::remove_file(path);
+            let _ = disk::remove(&path);
         }
     }
-}
-
-/// `write_all` for slices, in as few calls as the kernel takes.
-fn write_all_vectored(file: &mut fs::File, mut slices: Vec<io::IoSlice<'_>>) -> io::Result<()> {
-    const AT_ONCE: usize = 512;
-    let mut rest = slices.as_mut_slice();
-    while !rest.is_empty() {
-        let most = rest.len().min(AT_ONCE);
-        match file.write_vectored(&rest[..most]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => io::IoSlice::advance_slices(&mut rest, n),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 impl Objects {
@@ -230,6 +216,8 @@ impl Objects {
             damaged: root.join("damaged"),
             mending: Mutex::new(()),
             made: (0..SHARDS / 64).map(|_| AtomicU64::new(0)).collect(),
+            unsynced: AtomicBool::new(false),
+            opened: fs::File::open(root.join("objects")).ok(),
         }
     }
 
@@ -278,7 +266,7 @@ impl Objects {
             self.name(&digest, &temp)
         };
         if !matches!(named, Ok(true)) {
-            let _ = fs::remove_file(&temp);
+            let _ = disk::remove(&temp);
         }
         Ok(put(named?))
     }
@@ -288,10 +276,15 @@ impl Objects {
     pub(super) fn name(&self, digest: &Digest, temp: &Path) -> Result<bool, Error> {
         let shard = self.open_shard(digest.shard())?;
         let name = digest.to_string();
-        match renameat_with(CWD, temp, shard, &name, RenameFlags::NOREPLACE) {
+        let path = self.path(digest);
+        let renamed = disk::at(Op::Rename(temp, &path), || {
+            let flags = RenameFlags::NOREPLACE;
+            Ok(renameat_with(CWD, temp, shard, &name, flags)?)
+        });
+        match renamed {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::EXIST) => Ok(false),
-            Err(error) => Err(Error::io("rename", self.path(digest))(error.into())),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(Error::io("rename", path)(error)),
         }
     }
 
@@ -309,11 +302,13 @@ impl Objects {
             return Ok(());
         }
         let path = self.folder.join(format!("{shard:03x}"));
-        match fs::create_dir(&path) {
+        match disk::make_dir(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Error::io("make", path)(error)),
         }
+        // Made now, or by a larder that died: the next group makes its name durable.
+        self.unsynced.store(true, Ordering::Release);
         word.fetch_or(bit, Ordering::Relaxed);
         Ok(())
     }
@@ -327,14 +322,33 @@ impl Objects {
             return Ok(());
         }
         if shards.len() > FEW_SHARDS {
-            let folder = fs::File::open(&self.folder).map_err(Error::io("open", &self.folder))?;
-            return rustix::fs::syncfs(&folder)
-                .map_err(|e| Error::io("sync", &self.folder)(e.into()));
+            return self.sync_all();
         }
         for shard in shards {
-            sync_dir(&self.folder.join(format!("{shard:03x}")))?;
+            let path = self.folder.join(format!("{shard:03x}"));
+            match disk::sync_dir(&path) {
+                Err(error) if disk::is_crowded(&error) => return self.sync_all(),
+                synced => synced.map_err(Error::io("sync", path))?,
+            }
         }
-        sync_dir(&self.folder)
+        if self.unsynced.swap(false, Ordering::AcqRel) {
+            match disk::sync_dir(&self.folder) {
+                Err(error) if disk::is_crowded(&error) => return self.sync_all(),
+                synced => synced.map_err(Error::io("sync", &self.folder))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_all(&self) -> Result<(), Error> {
+        self.unsynced.store(false, Ordering::Release);
+        let sync = |folder: &fs::File| {
+            disk::sync_all(folder, &self.folder).map_err(Error::io("sync", &self.folder))
+        };
+        match &self.opened {
+            Some(folder) => sync(folder),
+            None => sync(&fs::File::open(&self.folder).map_err(Error::io("open", &self.folder))?),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Archive, Digest, Error, Staged, Wanted, write_synced};
-use crate::clock::Millis;
+use crate::{clock::Millis, disk};
 
 /// Parts that nobody has gone on with for so long are removed at the next start.
 const LONGEST_KEPT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -118,7 +118,7 @@ impl Part {
             }),
             Err(error) => {
                 tracing::debug!(%error, "Could not go on with {}", path.display());
-                let _ = fs::remove_file(&path);
+                let _ = disk::remove(&path);
                 self.forget();
                 None
             }
@@ -144,8 +144,12 @@ impl Part {
         };
         let text = serde_json::to_vec(&note).expect("texts and numbers are JSON");
         let (path, temp) = (self.note(), self.note().with_extension("new"));
+        if temp.exists() {
+            // What is left of an earlier try.
+            disk::remove(&temp).map_err(Error::io("remove", &temp))?;
+        }
         write_synced(&temp, &text)?;
-        fs::rename(&temp, &path).map_err(Error::io("rename", &path))?;
+        disk::rename(&temp, &path).map_err(Error::io("rename", &path))?;
         staged.saved = true;
         lock(&self.archive.parts.noted).insert(self.key.clone());
         Ok(())
@@ -155,7 +159,7 @@ impl Part {
     pub fn forget(&self) {
         if lock(&self.archive.parts.noted).remove(&self.key) {
             // What is left here is swept at a later start.
-            let _ = fs::remove_file(self.note());
+            let _ = disk::remove(&self.note());
         }
     }
 

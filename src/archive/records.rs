@@ -9,13 +9,16 @@
 use std::{
     fs,
     io::{self, BufRead, Seek, SeekFrom},
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
 
 use super::{Archive, Error, Segment, log::seq_of, sync_dir};
+use crate::disk;
+
+/// Times that a failing write is tried. A write may be, a sync may not.
+const WRITES: u32 = 3;
 
 /// The log under way.
 #[derive(Debug)]
@@ -31,6 +34,16 @@ pub struct RecordLog {
     seq: u64,
     /// From this length on `current.jsonl` is sealed.
     full: u64,
+    /// Whether the name of `current.jsonl` may not be durable yet.
+    unnamed: bool,
+}
+
+/// A state of the log to go back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    length: u64,
+    pending: usize,
+    seq: u64,
 }
 
 /// Where a line stands in the log.
@@ -74,7 +87,7 @@ impl RecordLog {
             );
             file.set_len(committed - base)
                 .map_err(Error::io("cut", &path))?;
-            file.sync_all().map_err(Error::io("sync", &path))?;
+            disk::sync(file, &path).map_err(Error::io("sync", &path))?;
         }
         sync_dir(path.parent().expect("the log is in records/"))?;
         Ok(Self {
@@ -85,6 +98,7 @@ impl RecordLog {
             pending: Vec::new(),
             seq,
             full: archive.seal_at,
+            unnamed: true,
         })
     }
 
@@ -103,14 +117,31 @@ impl RecordLog {
     }
 
     /// A mark to go back to when a write that appended lines fails.
-    pub fn mark(&self) -> (usize, u64) {
-        (self.pending.len(), self.seq)
+    pub fn mark(&self) -> Mark {
+        Mark {
+            length: self.length,
+            pending: self.pending.len(),
+            seq: self.seq,
+        }
     }
 
-    /// Forgets the lines added since `mark`.
-    pub fn back_to(&mut self, mark: (usize, u64)) {
-        self.pending.truncate(mark.0);
-        self.seq = mark.1;
+    /// Forgets the lines added since `mark`, those already on the disk too.
+    pub fn back_to(&mut self, mark: Mark) {
+        self.pending.truncate(mark.pending);
+        self.seq = mark.seq;
+        if self.length > mark.length {
+            self.length = mark.length;
+            self.pending.clear();
+        }
+    }
+
+    /// Takes off the disk what a write that failed has left of lines that are forgotten. Should that fail too, the next
+    /// start does it.
+    pub fn trim(&self) {
+        let cut = |file: &fs::File| file.set_len(self.length - self.base);
+        if let Some(Err(error)) = self.file.as_ref().map(cut) {
+            tracing::debug!(%error, "Could not cut the record log back");
+        }
     }
 
     /// The length and number to commit once [`Self::sync`] has succeeded.
@@ -126,27 +157,33 @@ impl RecordLog {
     /// Writes and syncs the pending lines.
     ///
     /// # Errors
-    /// When the disk refuses; the lines stay pending and the group must not be committed.
+    /// When the disk refuses; the lines stay pending and the group must not be committed. A `write` may be tried again, a
+    /// `sync` never: then this log is not to be written any more.
     pub fn sync(&mut self) -> Result<(), Error> {
         if self.pending.is_empty() {
             return Ok(());
         }
         let begun = self.file.is_none();
         if begun {
-            let options = fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&self.path);
-            self.file = Some(options.map_err(Error::io("make", &self.path))?);
+            let file = disk::open(&self.path).map_err(Error::io("make", &self.path))?;
+            self.file = Some(file);
         }
         let file = self.file.as_ref().expect("opened above");
-        file.write_all_at(&self.pending, self.length - self.base)
-            .map_err(Error::io("write", &self.path))?;
-        file.sync_data().map_err(Error::io("sync", &self.path))?;
-        if begun {
+        let mut tries = 1;
+        while let Err(error) =
+            disk::write_at(file, &self.path, &self.pending, self.length - self.base)
+        {
+            let error = Error::io("write", &self.path)(error);
+            if tries == WRITES || error.trouble().is_some() {
+                return Err(error);
+            }
+            tries += 1;
+        }
+        disk::sync(file, &self.path).map_err(Error::io("sync", &self.path))?;
+        // Of a file made by a group that failed the name may not be durable either.
+        if self.unnamed {
             sync_dir(self.path.parent().expect("the log is in records/"))?;
+            self.unnamed = false;
         }
         self.length += self.pending.len() as u64;
         self.pending.clear();
@@ -179,6 +216,7 @@ impl RecordLog {
         archive.drop_sealed()?;
         self.base = segment.end();
         self.full = archive.seal_at;
+        self.unnamed = true;
         Ok(())
     }
 }
@@ -188,7 +226,8 @@ fn keep_tail(mut log: &fs::File, from: u64, to: &Path) -> io::Result<()> {
     let mut file = fs::File::create(to)?;
     log.seek(SeekFrom::Start(from))?;
     io::copy(&mut log, &mut file)?;
-    file.sync_all()
+    file.sync_all()?;
+    to.parent().map_or(Ok(()), disk::sync_dir)
 }
 
 /// Opens `current.jsonl`; none where there is none.

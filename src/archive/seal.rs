@@ -9,7 +9,6 @@
 use std::{
     fs,
     io::{self, BufReader, Read},
-    os::unix::fs::PermissionsExt,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -20,6 +19,7 @@ use super::{
     segments::{self, Opened},
     sync_dir,
 };
+use crate::disk;
 
 impl Archive {
     /// Makes a segment of all that is in `current.jsonl`: `bytes` of lines after `base`, the last of them `last_seq`. It is
@@ -30,14 +30,15 @@ impl Archive {
     pub fn make_segment(&self, base: u64, bytes: u64, last_seq: u64) -> Result<Segment, Error> {
         let (log, temp) = (self.log_path(), self.root.join("staging/segment"));
         let lines = fs::File::open(&log).map_err(Error::io("open", &log))?;
-        // What is left of an earlier try.
-        let _ = fs::remove_file(&temp);
-        let mut file = fs::File::create_new(&temp).map_err(Error::io("make", &temp))?;
+        if temp.exists() {
+            // What is left of an earlier try.
+            disk::remove(&temp).map_err(Error::io("remove", &temp))?;
+        }
+        let file = disk::create(&temp, 0o444).map_err(Error::io("make", &temp))?;
         let lines = BufReader::with_capacity(1 << 18, lines.take(bytes));
-        let written = segments::write(lines, &mut file).map_err(Error::io("write", &temp))?;
-        file.set_permissions(fs::Permissions::from_mode(0o444))
-            .and_then(|()| file.sync_all())
-            .map_err(Error::io("sync", &temp))?;
+        let mut out = disk::Writer::new(&file, &temp);
+        let written = segments::write(lines, &mut out).map_err(Error::io("write", &temp))?;
+        disk::sync(&file, &temp).map_err(Error::io("sync", &temp))?;
         drop(file);
         let opened = Opened::new(&temp, Some(written.bytes))?;
         let mut again = Sha256::new();
@@ -55,7 +56,7 @@ impl Archive {
             last_seq,
         };
         let path = self.records().join(segment.file_name());
-        fs::rename(&temp, &path).map_err(Error::io("rename", &path))?;
+        disk::rename(&temp, &path).map_err(Error::io("rename", &path))?;
         sync_dir(&self.records())?;
         Ok(segment)
     }
@@ -63,7 +64,7 @@ impl Archive {
     /// Removes `current.jsonl`, all of whose lines are in a segment that the database has committed.
     pub(super) fn drop_sealed(&self) -> Result<(), Error> {
         let path = self.log_path();
-        fs::remove_file(&path).map_err(Error::io("remove", path))?;
+        disk::remove(&path).map_err(Error::io("remove", path))?;
         sync_dir(&self.records())
     }
 

@@ -77,7 +77,7 @@ pub(super) struct Written {
 }
 
 /// Compresses `lines` to their end into `out`.
-pub(super) fn write(mut lines: impl BufRead, out: &mut fs::File) -> io::Result<Written> {
+pub(super) fn write(mut lines: impl BufRead, out: &mut impl Write) -> io::Result<Written> {
     let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
     let (mut file_hash, mut line_hash, mut bytes) = (Sha256::new(), Sha256::new(), 0);

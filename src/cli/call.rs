@@ -11,9 +11,9 @@ use crate::{
     by_hand::{ByHand, accepted},
     class::Class,
     config::{Config, Site, reader::suggest},
-    dialect::{Action, Cursor, Endpoint, Param, Position, Value, Values, pretty},
+    dialect::{Action, Cursor, Endpoint, Param, ParamKind, Position, Value, Values, pretty},
     run::{Failure, on_day},
-    text::json,
+    text::{json, one_line},
 };
 
 #[derive(Debug, clap::Args)]
@@ -105,6 +105,9 @@ impl Call {
                 let hint = suggest(key, action.params.keys().map(String::as_str));
                 Usage(format!("`{}` takes no `{key}`{hint}", action.name))
             })?;
+            if param.kind == ParamKind::File {
+                readable(key, &texts).map_err(Usage)?;
+            }
             given.insert(key.to_owned(), parsed(param, key, &texts).map_err(Usage)?);
         }
         let values = action.complete(&given).map_err(Usage)?;
@@ -185,6 +188,19 @@ impl Call {
 
 fn parsed(param: &Param, key: &str, texts: &[String]) -> Result<Value, String> {
     param.parse(texts).map_err(|why| format!("`{key}`: {why}"))
+}
+
+/// A file that is to be sent must be there before anything is.
+fn readable(key: &str, paths: &[String]) -> Result<(), String> {
+    let refused = |path: &String| {
+        let why = match std::fs::File::open(path).and_then(|file| file.metadata()) {
+            Ok(found) if found.is_file() => return None,
+            Ok(_) => "it is no file".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(format!("`{key}`: cannot read `{}`: {why}", one_line(path)))
+    };
+    paths.iter().find_map(refused).map_or(Ok(()), Err)
 }
 
 /// Prints a reply.

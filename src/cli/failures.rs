@@ -90,7 +90,7 @@ impl Failures {
 }
 
 /// An address without what may be secret in it.
-fn address(url: &str) -> String {
+pub(super) fn address(url: &str) -> String {
     url.parse()
         .map_or_else(|_| one_line(url), |url| redact(&url))
 }

@@ -8,9 +8,12 @@ mod check;
 mod demo;
 mod doctor;
 mod failures;
+mod find;
 mod forget;
 mod gc;
+mod history;
 mod log;
+mod man;
 mod objects;
 mod progress;
 mod rebuild;
@@ -20,6 +23,7 @@ mod sites;
 mod status;
 mod verify;
 mod view;
+mod why;
 
 use std::{
     io::{self, Write},
@@ -121,6 +125,12 @@ enum Command {
     Forget(forget::Forget),
     /// An item's record
     Show(show::Show),
+    /// What happened to an item: its revisions, when it was gone or back, which jobs it joined and left
+    History(history::Show),
+    /// Search over titles, texts, authors, tags and dates
+    Find(find::Find),
+    /// Why an address was fetched or not, from stored facts
+    Why(why::Why),
     /// An object's bytes
     Cat(objects::Object),
     /// Where an object lies
@@ -146,6 +156,8 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, for `man -l -`
+    Man,
 }
 
 /// Mistakes of the configuration, all of them.
@@ -215,6 +227,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Add(add) => add.run(config, cli.quiet),
         Command::Forget(forget) => forget.run(config),
         Command::Show(show) => show.run(config),
+        Command::History(history) => history.run(config),
+        Command::Find(find) => find.run(config, cli.quiet),
+        Command::Why(why) => why.run(config),
         Command::Cat(object) => object.cat(config),
         Command::Path(object) => object.path(config),
         Command::View(view) => view.run(config, cli.quiet),
@@ -229,6 +244,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "larder", &mut script);
             io::stdout().lock().write_all(&script)?;
+            Ok(exit::OK)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            man::render(&mut page)?;
+            io::stdout().lock().write_all(&page)?;
             Ok(exit::OK)
         }
     }
@@ -278,11 +299,13 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         archive::Error::Io { .. } => None,
     };
     let of_store = |error: &store::Error| match error {
-        store::Error::Archive(error) => of_archive(error),
+        store::Error::Archive(error) => of_archive(error).or(Some(exit::STOPPED)),
         store::Error::Newer { .. } | store::Error::Damaged(_) => Some(exit::CONFIG),
         // What was committed is safe; the next run goes on.
         store::Error::Database { .. } if error.is_damage() => Some(exit::CONFIG),
-        store::Error::Database { .. } | store::Error::Stopped(_) => Some(exit::STOPPED),
+        store::Error::Database { .. } | store::Error::Trouble { .. } | store::Error::Stopped(_) => {
+            Some(exit::STOPPED)
+        }
     };
     if let Some(error) = error.downcast_ref::<views::Error>() {
         return match error {
@@ -295,9 +318,13 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = error.downcast_ref::<session::Error>() {
         return match error {
-            session::Error::Archive(error) => of_archive(error),
+            // The disk refused; nothing is lost by it, and the next run goes on.
+            session::Error::Archive(error) => of_archive(error).or(Some(exit::STOPPED)),
             session::Error::Store(error) => of_store(error),
         };
+    }
+    if let Some(crate::status::Error::Store(error)) = error.downcast_ref() {
+        return of_store(error);
     }
     if let Some(error) = error.downcast_ref::<upkeep::Error>() {
         return match error {

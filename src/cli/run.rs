@@ -18,7 +18,7 @@ use crate::{
     config::{Config, Diagnostics, Job, Site},
     http::Http,
     pace::Pace,
-    run::{Active, DryReport, Ended, Runner, dry_run, walks},
+    run::{Active, DryReport, Ended, Patience, Runner, dry_run, walks},
     session::Session,
     store::{PageTask, Reader, RunCounts, Store, Walks},
     text::{bytes, count, duration, one_line},
@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct Run {
     /// Jobs to run; none: all that are enabled
     jobs: Vec<String>,
-    /// Stop at this local time, such as 07:30
+    /// Stop at this local time, such as 07:30; a full disk is waited for until then
     #[arg(long, value_name = "TIME", value_parser = time_of_day)]
     until: Option<jiff::civil::Time>,
     /// Walk everything again, ignoring what was walked before
@@ -165,12 +165,21 @@ pub(super) fn plan(jobs: &[Arc<Job>], full: bool) -> anyhow::Result<Vec<(Arc<Job
 /// Threads for hashing, files and parsing: what is stored, read and looked up at once, and few more.
 const BLOCKING_THREADS: usize = 24;
 
+/// SIGXFSZ, which comes with a write beyond the largest size that the system allows a file.
+const TOO_LARGE: i32 = 25;
+
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
-        .context("start the runtime")
+        .context("start the runtime")?;
+    let context = runtime.enter();
+    // Once heard, it never kills: what is left is an error of that one write.
+    let _ = signal(SignalKind::from_raw(TOO_LARGE)).context("listen for signals")?;
+    drop(context);
+    Ok(runtime)
 }
 
 /// How a run ended.
@@ -195,12 +204,18 @@ pub(super) async fn work(
     let started = clock().now();
     let names: Vec<_> = jobs.iter().map(|(job, _)| job.name.clone()).collect();
     let http = Http::new(&config.network)?;
+    // Whoever names an end wants larder to make the best of the time until then.
+    let patience = match until {
+        Some(_) => Patience::Waits,
+        None => Patience::Ends,
+    };
     let runner = Runner::begin(
         config,
         jobs,
         session.store.clone(),
         session.archive.clone(),
         http,
+        patience,
         stop,
     )
     .await?;

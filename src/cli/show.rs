@@ -73,7 +73,7 @@ impl Show {
 }
 
 /// (site id, kind, id) of what the user typed.
-fn identify(config: &Config, text: &str) -> anyhow::Result<(String, String, String)> {
+pub(super) fn identify(config: &Config, text: &str) -> anyhow::Result<(String, String, String)> {
     let book = AddressBook::new(config);
     let item_at = |place: &Place<'_>| {
         let (kind, id) = place.site.dialect.item_at(&place.path, &place.query)?;
@@ -101,7 +101,8 @@ fn identify(config: &Config, text: &str) -> anyhow::Result<(String, String, Stri
     let place = book.find(text).map_err(|no| Usage(no.to_string()))?;
     item_at(&place).ok_or_else(|| {
         let kinds = place.site.dialect.kinds.values();
-        let known: Vec<_> = kinds.map(|path| format!("`{path}`")).collect();
+        let known = kinds.filter_map(|paths| Some(format!("`{}`", paths.first()?)));
+        let known: Vec<_> = known.collect();
         let (shown, name) = (&place.shown, &place.site.name);
         Usage(format!(
             "`{shown}` is no item of {name}; its items are at {}",

@@ -55,6 +55,17 @@ impl Sites {
 }
 
 fn list(text: &mut String, catalog: &Catalog, config: Option<&Config>) {
+    let presets = catalog.names().filter_map(|name| catalog.get(name));
+    let presets = presets.flat_map(|dialect| &dialect.presets);
+    let shown = presets.map(|(name, preset)| {
+        let url = preset.url.as_ref().map_or(0, |url| url.as_str().len());
+        (name.len(), url)
+    });
+    let own = config.iter().flat_map(|config| config.sites.values());
+    let own = own.map(|site| (site.name.len(), site.url.as_str().len()));
+    let (names, urls) = shown
+        .chain(own)
+        .fold((0, 0), |most, one| (most.0.max(one.0), most.1.max(one.1)));
     for dialect in catalog.names().filter_map(|name| catalog.get(name)) {
         let _ = writeln!(text, "{}  {}", dialect.name, dialect.about);
         for (name, preset) in &dialect.presets {
@@ -62,7 +73,7 @@ fn list(text: &mut String, catalog: &Catalog, config: Option<&Config>) {
                 .url
                 .as_ref()
                 .map_or("", |url| url.as_str().trim_end_matches('/'));
-            let _ = writeln!(text, "  {name:<18} {url:<30} {}", preset.about);
+            let _ = writeln!(text, "  {name:<names$}  {url:<urls$}  {}", preset.about);
         }
         let own = config.iter().flat_map(|config| config.sites.values());
         for site in own.filter(|site| {
@@ -70,7 +81,7 @@ fn list(text: &mut String, catalog: &Catalog, config: Option<&Config>) {
         }) {
             let _ = writeln!(
                 text,
-                "  {:<18} {:<30} yours",
+                "  {:<names$}  {:<urls$}  yours",
                 site.name,
                 site.url.as_str().trim_end_matches('/')
             );
@@ -82,12 +93,27 @@ fn list(text: &mut String, catalog: &Catalog, config: Option<&Config>) {
     );
 }
 
-/// Columns of the names, and of a line.
-const NAMES: usize = 19;
+/// Columns of the names at least and at most, and of a line.
+const NAMES: (usize, usize) = (19, 26);
 const WIDTH: usize = 80;
 
 fn describe(text: &mut String, name: &str, dialect: &Dialect) {
     let _ = writeln!(text, "{name} speaks {}: {}", dialect.name, dialect.about);
+    if let Some(credential) = &dialect.credential {
+        let table = if name.contains('.') {
+            format!("{name:?}")
+        } else {
+            name.to_owned()
+        };
+        let _ = writeln!(text, "A login is set as `{credential}` in [sites.{table}].");
+    }
+    let endpoints = dialect.endpoints.keys().chain(dialect.actions.keys());
+    let longest = endpoints.map(|name| name.len() + 3).max();
+    let names = longest.unwrap_or_default().clamp(NAMES.0, NAMES.1);
+    let entry = |text: &mut String, indent, name: &str, about: &str| {
+        let column = Column { indent, names };
+        entry(text, &column, name, about);
+    };
     for (kind, title) in [
         (
             EndpointKind::Listing,
@@ -156,20 +182,43 @@ fn parameter(param: &Param) -> String {
     words
 }
 
+/// Where names and what is said of them stand.
+struct Column {
+    indent: usize,
+    names: usize,
+}
+
 /// A name and what is to be said of it, in lines of [`WIDTH`] columns with the names apart.
-fn entry(text: &mut String, indent: usize, name: &str, about: &str) {
+fn entry(text: &mut String, column: &Column, name: &str, about: &str) {
+    let &Column { indent, names } = column;
     let mut line = format!("{:indent$}{name}", "");
     for word in about.split_whitespace() {
-        let at = line.chars().count();
-        if at < NAMES {
-            line.extend(std::iter::repeat_n(' ', NAMES - at));
-        } else if at > NAMES && at + 1 + word.chars().count() > WIDTH {
-            let _ = writeln!(text, "{line}");
-            line = " ".repeat(NAMES);
-        } else {
-            line.push(' ');
+        for (nth, piece) in pieces(word, WIDTH - names).into_iter().enumerate() {
+            let at = line.chars().count();
+            if at < names {
+                line.extend(std::iter::repeat_n(' ', names - at));
+            } else if nth > 0 || at > names && at + 1 + piece.chars().count() > WIDTH {
+                let _ = writeln!(text, "{line}");
+                line = " ".repeat(names);
+            } else {
+                line.push(' ');
+            }
+            line += piece;
         }
-        line += word;
     }
     let _ = writeln!(text, "{}", line.trim_end());
+}
+
+/// A word in pieces of no more than `most` columns: a list of words or a query is cut between its parts.
+fn pieces(word: &str, most: usize) -> Vec<&str> {
+    let (mut pieces, mut start, mut end) = (Vec::new(), 0, 0);
+    for part in word.split_inclusive(['|', '&']) {
+        if end > start && word[start..end + part.len()].chars().count() > most {
+            pieces.push(&word[start..end]);
+            start = end;
+        }
+        end += part.len();
+    }
+    pieces.push(&word[start..]);
+    pieces
 }

@@ -20,6 +20,9 @@ pub(super) struct View {
     dir: PathBuf,
     /// Only items of these jobs
     jobs: Vec<String>,
+    /// Only items that `larder find QUERY` finds
+    #[arg(long, value_name = "QUERY")]
+    find: Option<String>,
     /// What files are called
     #[arg(long, value_name = "TEMPLATE", long_help = NAME_HELP)]
     name: Option<String>,
@@ -107,12 +110,13 @@ impl View {
     fn options(&self) -> anyhow::Result<Option<Options>> {
         let Self {
             jobs,
+            find,
             name,
             link,
             sidecar,
             ..
         } = self;
-        if jobs.is_empty() && name.is_none() && link.is_none() && !sidecar {
+        if jobs.is_empty() && find.is_none() && name.is_none() && link.is_none() && !sidecar {
             return Ok(None);
         }
         let name = name.as_deref().map(str::parse::<Template>).transpose();
@@ -121,6 +125,7 @@ impl View {
         jobs.dedup();
         Ok(Some(Options {
             jobs,
+            find: find.clone(),
             name: name
                 .map_err(|error| Usage(error.to_string()))?
                 .unwrap_or_default(),

@@ -60,8 +60,10 @@ pub struct Dialect {
     pub session: Option<Session>,
     /// Sites built in, by name.
     pub presets: BTreeMap<String, Preset>,
-    /// The path of an item's web page by kind, with `{id}` in it.
-    pub kinds: BTreeMap<String, String>,
+    /// The paths of an item's web page by kind, with `{id}` in each; the first is the usual one.
+    pub kinds: BTreeMap<String, Vec<String>>,
+    /// Whether the site's web addresses may have a language before them, such as `/en` or `/zh-tw`.
+    pub languages: bool,
     /// Hosts whose addresses mean its sites too, where an API has a host of its own.
     pub web: Vec<HostPattern>,
     /// Headers of requests for files, which go to media hosts: never a secret.
@@ -127,6 +129,7 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         .unwrap_or_default()
         .to_owned();
     let about = text(&table, "about");
+    let languages = table.get("languages").and_then(|n| n.bool()) == Some(true);
     let single = table.get("single").and_then(|n| n.bool()).unwrap_or(false);
     let limits = table.get("limits").and_then(|n| n.table()).map(|t| {
         let limits = read_limits(&t);
@@ -156,14 +159,18 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         .and_then(|n| n.table())
         .map_or(Vec::new(), |t| t.entries())
     {
-        match node.text() {
-            Some(path) if path.starts_with('/') && path.matches("{id}").count() == 1 => {
-                kinds.insert(kind.to_owned(), path.to_owned());
+        let several = node.is_list().then(|| node.list().unwrap_or_default());
+        for node in several.unwrap_or_else(|| vec![node]) {
+            match node.text() {
+                Some(path) if path.starts_with('/') && path.matches("{id}").count() == 1 => {
+                    let paths: &mut Vec<_> = kinds.entry(kind.to_owned()).or_default();
+                    paths.push(path.to_owned());
+                }
+                Some(path) => node.error(format!(
+                    "`{path}` must begin with `/` and hold `{{id}}` once"
+                )),
+                None => {}
             }
-            Some(path) => node.error(format!(
-                "`{path}` must begin with `/` and hold `{{id}}` once"
-            )),
-            None => {}
         }
     }
     let prelude = match table.get("defs") {
@@ -273,6 +280,7 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         media_headers,
         probe,
         single,
+        languages,
     }
 }
 

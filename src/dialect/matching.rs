@@ -174,6 +174,7 @@ impl Dialect {
     /// # Errors
     /// When it is none of the patterns, or its values are none.
     pub fn recognise(&self, path: &str, query: &str) -> Result<Recognised, NoMatch> {
+        let path = self.without_language(path);
         let mut found = Vec::new();
         for endpoint in self.endpoints.values() {
             for (at, one) in endpoint.matches.iter().enumerate() {
@@ -199,6 +200,20 @@ impl Dialect {
         Err(NoMatch { nearly })
     }
 
+    /// A path without the language before it, where the site's may have one.
+    fn without_language<'a>(&self, path: &'a str) -> &'a str {
+        let inside = path.trim_start_matches('/');
+        let (first, rest) = inside.split_once('/').unwrap_or((inside, ""));
+        let (language, region) = first.split_once('-').unwrap_or((first, "xx"));
+        let letters = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase());
+        let known = language.len() == 2 && (2..=4).contains(&region.len());
+        if self.languages && known && letters(language) && letters(region) {
+            rest
+        } else {
+            path
+        }
+    }
+
     /// The patterns of all listings, such as `/post?tags={tags}`.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         self.endpoints.values().flat_map(|e| e.addresses())
@@ -206,8 +221,11 @@ impl Dialect {
 
     /// The kind and id of the item whose web page is at this address below the site's url.
     pub fn item_at(&self, path: &str, query: &str) -> Option<(&str, String)> {
+        let path = self.without_language(path);
         let mut found = Vec::new();
-        for (kind, pattern) in &self.kinds {
+        let patterns = self.kinds.iter();
+        let patterns = patterns.flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
+        for (kind, pattern) in patterns {
             // A page may have more behind it, such as the tags of a post.
             let (path_part, query_part) = pattern
                 .split_once('?')

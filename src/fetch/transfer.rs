@@ -408,8 +408,8 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         Failure::new(
-            Class::Storage,
-            format!("storing the file panicked: {error}"),
+            Class::Poison,
+            format!("larder panicked while it stored the file: {error}"),
         )
     })
 }
@@ -417,6 +417,6 @@ async fn blocking<T: Send + 'static>(
 fn refused(error: impl Into<PutError>) -> Failure {
     match error.into() {
         PutError::Refused { class, message } => Failure::new(class, message),
-        PutError::Storage(error) => Failure::new(Class::Storage, error.to_string()),
+        PutError::Storage(error) => error.into(),
     }
 }

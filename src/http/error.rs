@@ -96,6 +96,12 @@ impl Asked {
 
     /// Finds out what reqwest's error is about. Its own text is never shown: it holds the URL with its secrets.
     pub(super) fn failed(&self, phase: Phase, error: &reqwest::Error) -> Error {
+        let no_descriptor = causes(error)
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(crate::disk::is_crowded);
+        if no_descriptor {
+            return self.error(Class::Storage, "this machine has no descriptor left for it");
+        }
         if let Some(lookup) = causes(error).find_map(|cause| cause.downcast_ref::<LookupError>()) {
             return match lookup {
                 LookupError::Refused { .. } => {

@@ -396,6 +396,15 @@ impl Host {
         }
     }
 
+    /// One connection fewer from now on, for this machine has no descriptor left; the last one stays.
+    pub fn fewer_connections(&self) {
+        let limits = self.state().limits;
+        self.restrict(Limits {
+            rate: Rate::Unlimited,
+            connections: limits.connections.saturating_sub(1),
+        });
+    }
+
     /// Whether nothing stands in the way: no rate, no hold, no doubt.
     fn free(&self) -> bool {
         let state = self.state();

@@ -8,13 +8,18 @@ use std::{
 
 use tokio::{sync::Notify, task::JoinHandle};
 
-use super::{Active, Failure, Runner, judge, site_of};
+use super::{
+    Active, Failure, Machine, Runner, judge,
+    panic::{caught, crashed},
+    site_of,
+};
 use crate::{
     class::Class,
     clock::Millis,
+    disk::{self, Op},
     fetch::{Fetched, fetch},
-    pace::{Connection, HoldReason, Host},
-    store::{self, Claim, Claimed, PageOutcome, Task, Verdict, Why, Work},
+    pace::{Connection, HoldReason, Host, HostKey},
+    store::{self, Claim, Claimed, FileTask, PageOutcome, PageTask, Task, Verdict, Why, Work},
     text::duration,
     walk::walk,
 };
@@ -47,6 +52,14 @@ struct Lane {
 
 /// Works until the run stops, then puts back what was claimed and not begun.
 pub(super) async fn work(runner: Arc<Runner>, host: Arc<Host>, wake: Arc<Notify>) {
+    let lane = work_until_stopped(runner.clone(), host, wake);
+    if let Err(panic) = caught(lane).await {
+        // Without its lane a host's tasks would wait for ever.
+        runner.break_off(store::Error::Stopped(format!("larder panicked: {panic}")));
+    }
+}
+
+async fn work_until_stopped(runner: Arc<Runner>, host: Arc<Host>, wake: Arc<Notify>) {
     let batch = (host.idle_connections() * AHEAD).clamp(AHEAD, MOST_AHEAD);
     let mut lane = Lane {
         runner: runner.clone(),
@@ -63,7 +76,9 @@ pub(super) async fn work(runner: Arc<Runner>, host: Arc<Host>, wake: Arc<Notify>
     let worked = lane.work().await;
     let ended = lane.put_back().await;
     if let Err(error) = worked.and(ended) {
-        runner.break_off(error);
+        // Should the run go on all the same, it opens another lane.
+        runner.forget_lane(lane.host.key());
+        runner.stumble(error).await;
     }
 }
 
@@ -103,10 +118,14 @@ impl Lane {
             let (runner, host) = (self.runner.clone(), self.host.clone());
             let abandon = runner.abandon.clone();
             self.runner.tracker.spawn(async move {
+                let lease = task.lease;
+                let work = perform(runner.clone(), host, active.clone(), task, connection);
                 // Dropped only when the grace of a stop is over: its claim is taken back at the next start.
                 tokio::select! {
                     () = abandon.cancelled() => {}
-                    () = perform(runner, host, active, task, connection) => {}
+                    outcome = caught(work) => if let Err(panic) = outcome {
+                        crashed(&runner, &active, lease, format!("larder panicked over it: {panic}")).await;
+                    }
                 }
             });
         }
@@ -166,10 +185,11 @@ impl Lane {
                 return Ok(Some(file));
             }
             if let Some(refill) = &mut self.refill {
-                let claimed = refill
-                    .await
-                    .map_err(|error| store::Error::Stopped(error.to_string()))??;
+                let claimed = refill.await;
+                // Before anything is made of it: a handle that has given its result must not be asked again.
                 self.refill = None;
+                let claimed =
+                    claimed.map_err(|error| store::Error::Stopped(error.to_string()))??;
                 self.more_files |= claimed.tasks.len() >= self.batch;
                 self.due = [self.due, claimed.next_due].into_iter().flatten().min();
                 self.files.extend(claimed.tasks);
@@ -262,16 +282,21 @@ async fn perform(
     connection: Connection,
 ) {
     let Task { lease, tries, work } = task;
-    // Dropped however this ends, a panic too: then the claim runs out and somebody else takes the task.
+    // Dropped however this ends: then the claim runs out, if nobody has put the task back, and somebody else takes it.
     let _renewed = Renewed {
         runner: runner.clone(),
         lease,
     };
+    let _at_work = runner.context.store.at_work(&lease);
     let is_page = matches!(work, Work::Page(_));
     let (context, job) = (&runner.context, &active.job);
     // Kept until a failure is judged: the next request must not slip in before the hold that this reply asks for.
     let connection = Mutex::new(Some(connection));
     let asked = || drop(connection.lock().map(|mut connection| connection.take()));
+    let (Work::File(FileTask { url: what, .. }) | Work::Page(PageTask { endpoint: what, .. })) =
+        &work;
+    // A point for tests to die at.
+    let _ = disk::pass(Op::Work(what));
     let result = match work {
         Work::Page(page) => match walk(context, job, active.earlier, lease, page, asked).await {
             Ok(walked) => {
@@ -298,8 +323,13 @@ async fn perform(
             Err(failure) => Err(failure),
         },
         Work::File(file) => match fetch(context, &host, job, lease, file, asked).await {
-            Ok(Fetched::Cut) => runner.put_back(lease).await,
+            Ok(Fetched::Cut) => {
+                // A stop cut it short: it has not failed.
+                runner.put_back(lease).await;
+                Ok(())
+            }
             Ok(fetched) => {
+                runner.disk_works();
                 match fetched {
                     Fetched::Asked => host.served(),
                     Fetched::Unchanged => host.ok(),
@@ -366,6 +396,28 @@ async fn failed(
     }
     drop(connection);
     let what = if task.is_page { "page" } else { "file" };
+    if let Some(error) = failure.store {
+        if error.trouble().is_some() {
+            runner.put_back(task.lease).await;
+        }
+        runner.stumble(error).await;
+        return;
+    }
+    if let Some(trouble) = failure.trouble {
+        // Nobody's fault: the task goes back untried, and the run is held.
+        runner.put_back(task.lease).await;
+        runner.hold(trouble, failure.message).await;
+        return;
+    }
+    if failure.class == Class::Poison {
+        crashed(runner, active, task.lease, failure.message).await;
+        return;
+    }
+    match failure.machine {
+        Some(Machine::Crowded) => runner.crowded().await,
+        Some(Machine::BrokenDisk) => runner.disk_failed(&failure.message).await,
+        None => {}
+    }
     match &verdict {
         Verdict::Again { wait, .. } => {
             let left = host.held().map(|hold| {
@@ -417,7 +469,7 @@ async fn failed(
         })
         .await;
     match recorded {
-        Err(error) => runner.break_off(error),
+        Err(error) => runner.stumble(error).await,
         Ok(_) if pauses => runner.pause(active, class.word(), &message),
         Ok(moved) => {
             if let Some(key) = moved.and_then(|host| host.parse().ok()) {
@@ -429,11 +481,20 @@ async fn failed(
 }
 
 impl Runner {
-    /// Puts a task back that a stop cut short: it has not failed.
-    async fn put_back(&self, lease: store::Lease) -> Result<(), Failure> {
+    /// Puts a task back as it was.
+    async fn put_back(&self, lease: store::Lease) {
         let back = move |group: &mut store::Group<'_>| group.release(&[lease]);
-        let put = self.context.store.write("put back a task", back).await;
-        put.map_err(|error| Failure::new(Class::Storage, error.to_string()))
+        if let Err(error) = self.context.store.write("put back a task", back).await {
+            // Then its claim runs out.
+            tracing::debug!(%error, "Could not put a task back");
+        }
+    }
+
+    fn forget_lane(&self, key: &HostKey) {
+        self.lanes
+            .lock()
+            .expect("nobody panics with it")
+            .remove(key);
     }
 
     /// Stops the walk of a job that has reached a limit of its own; what it has found is still fetched, unless the limit
@@ -451,7 +512,7 @@ impl Runner {
             let paused = self
                 .pause_and_keep(active, Class::Limit.word(), message("max_bytes", limit))
                 .await;
-            return paused.map_err(|error| Failure::new(Class::Storage, error.to_string()));
+            return Ok(paused?);
         }
         let pages = i64::try_from(active.walked.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         let listed = i64::try_from(active.listed.load(Ordering::Relaxed)).unwrap_or(i64::MAX);

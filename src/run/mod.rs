@@ -5,9 +5,12 @@
 //! back into the queue.
 
 mod dry;
+mod hold;
 mod lane;
 mod mirrors;
+mod panic;
 mod policy;
+mod recheck;
 mod signer;
 mod under_way;
 mod walks;
@@ -16,14 +19,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 pub use dry::{DryReport, dry_run};
+pub use hold::Patience;
 pub use mirrors::Mirrors;
-pub use policy::{Failure, judge};
+pub use policy::{Failure, Machine, judge};
 pub use signer::{Signed, Signer};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,6 +39,7 @@ use crate::{
     class::Class,
     clock::Millis,
     config::{Config, Job, MinFree, Network, Site},
+    disk::Trouble,
     http::Http,
     pace::{HoldReason, Host, HostCounts, HostKey, Pace},
     store::{self, JobSpec, Reader, RunCounts, Store, Walks},
@@ -92,7 +97,7 @@ pub enum Ended {
     Done,
     /// It waits for a person, or for the job's limit to be raised.
     Paused {
-        /// A word of the contract: a class, or `disk_full`.
+        /// A word of the contract: a class, or a trouble.
         reason: &'static str,
         /// What happened.
         message: String,
@@ -161,6 +166,15 @@ pub struct Runner {
     /// The jobs, by row.
     pub jobs: BTreeMap<i64, Arc<Active>>,
     min_free: MinFree,
+    patience: Patience,
+    /// What keeps the archive from being written.
+    hold: Mutex<Option<Trouble>>,
+    /// Failures of the disk in a row.
+    failing: AtomicU32,
+    /// Times in a row that no descriptor was left.
+    crowded: AtomicU32,
+    /// Whether what a larder that died has stored last is still being read again.
+    rechecking: AtomicBool,
     /// Waits that an earlier process was asked for.
     holds: BTreeMap<HostKey, (Option<Millis>, u32)>,
     lanes: Mutex<BTreeMap<HostKey, Arc<Notify>>>,
@@ -186,6 +200,7 @@ impl Runner {
         store: Store,
         archive: Arc<Archive>,
         http: Http,
+        patience: Patience,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, store::Error> {
         let names: Vec<_> = config.jobs.iter().map(|job| job.name.clone()).collect();
@@ -229,6 +244,11 @@ impl Runner {
             },
             jobs: active,
             min_free: config.archive.min_free,
+            patience,
+            hold: Mutex::default(),
+            failing: AtomicU32::new(0),
+            crowded: AtomicU32::new(0),
+            rechecking: AtomicBool::new(true),
             holds: holds(&config.archive.state),
             lanes: Mutex::default(),
             leases: Mutex::default(),
@@ -246,6 +266,8 @@ impl Runner {
                 runner.restore_hold(&host);
             }
         }
+        // Before anything is asked of anybody.
+        runner.check_disk(0).await?;
         for (host, job) in hosts {
             if let Ok(key) = host.parse() {
                 runner.open_lane(&key, site_of(&job, &key));
@@ -259,7 +281,18 @@ impl Runner {
     /// # Errors
     /// When the database or the archive refuses to store results.
     pub async fn run(self: &Arc<Self>) -> Result<(), store::Error> {
-        let watched = self.watch().await;
+        self.tracker.spawn(recheck::work(self.clone()));
+        let stop = self.stop.clone();
+        let grace = async move {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(grace);
+        // Dropped when a stop has waited for long enough for a database that somebody else holds.
+        let (watched, over) = tokio::select! {
+            watched = self.watch() => (watched, false),
+            () = &mut grace => (Ok(()), true),
+        };
         for job in self.jobs.values() {
             job.end(Ended::Stopped);
         }
@@ -273,12 +306,19 @@ impl Runner {
                 self.tracker.wait().await;
             }
         };
-        if tokio::time::timeout(GRACE, ended).await.is_err() {
+        let over = over
+            || tokio::select! {
+                () = ended => false,
+                () = grace => true,
+            };
+        if over {
+            self.context.cut.cancel();
             tracing::warn!(
                 "Work under way did not end in {GRACE:?}; it is taken back at the next start"
             );
             // What was given to the store is stored; the store itself can end once nobody holds it.
             self.abandon.cancel();
+            self.context.store.hurry();
             self.tracker.wait().await;
         }
         self.keep_hosts().await;
@@ -288,7 +328,6 @@ impl Runner {
 
     /// Waits for every job to end, for the stop, or for an error, and attends to what comes up meanwhile.
     async fn watch(self: &Arc<Self>) -> Result<(), store::Error> {
-        self.check_disk().await?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = 0;
@@ -296,11 +335,12 @@ impl Runner {
             // Registered before the jobs are looked at, so that nothing ends unseen in between.
             let ended = self.ended.notified();
             let changed = self.context.store.changed().notified();
-            self.end_finished().await?;
-            if self.jobs.values().all(|job| job.is_over())
-                || self.stop.is_cancelled()
-                || self.has_failed()
-            {
+            self.if_refused(self.end_finished().await).await?;
+            if self.jobs.values().all(|job| job.is_over()) || self.has_failed() {
+                return Ok(());
+            }
+            if self.stop.is_cancelled() {
+                self.note_stop().await;
                 return Ok(());
             }
             // Nothing is lost when one of these is dropped: each only says that it is time to look again.
@@ -310,9 +350,28 @@ impl Runner {
                 () = self.stop.cancelled() => {}
                 _ = look.tick() => {
                     looks += 1;
-                    self.attend(looks).await?;
+                    self.if_refused(self.attend(looks).await).await?;
                 }
             }
+        }
+    }
+
+    /// A store that cannot write for now holds the run; it does not end it.
+    async fn if_refused(&self, result: Result<(), store::Error>) -> Result<(), store::Error> {
+        match result {
+            Err(error) if error.trouble().is_some() => {
+                self.stumble(error).await;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Should larder be killed before it has stopped, its tasks are not to blame.
+    async fn note_stop(&self) {
+        let note = |group: &mut store::Group<'_>| group.stopping();
+        if let Err(error) = self.context.store.write("note the stop", note).await {
+            tracing::debug!(%error, "Could not note the stop");
         }
     }
 
@@ -322,6 +381,9 @@ impl Runner {
 
     /// Ends the runs that have nothing left to do.
     async fn end_finished(&self) -> Result<(), store::Error> {
+        if self.is_held() || self.rechecking.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         for active in self.jobs.values().filter(|active| !active.is_over()) {
             if self.context.store.counts(active.run).is_finished() {
                 let (job, run) = (active.id, active.run);
@@ -374,7 +436,7 @@ impl Runner {
                 .await?;
             self.keep_hosts().await;
         }
-        self.check_disk().await?;
+        self.check_disk(looks).await?;
         let state = self
             .context
             .store
@@ -386,19 +448,25 @@ impl Runner {
                 .await;
         if asked.ok().flatten() == Some(true) {
             self.do_what_was_asked().await?;
-            let jobs = self.claimable().0;
-            let hosts = self
-                .context
-                .store
-                .write("look for hosts", move |group| group.hosts_of(&jobs))
-                .await?;
-            for (job, host) in hosts {
-                if let (Some(active), Ok(key)) = (self.jobs.get(&job), host.parse()) {
-                    self.open_lane(&key, site_of(&active.job, &key));
-                }
-            }
-            self.wake_all();
+            self.wake_hosts().await?;
         }
+        Ok(())
+    }
+
+    /// Looks for tasks that were queued by others than the lanes.
+    async fn wake_hosts(self: &Arc<Self>) -> Result<(), store::Error> {
+        let jobs = self.claimable().0;
+        let hosts = self
+            .context
+            .store
+            .write("look for hosts", move |group| group.hosts_of(&jobs))
+            .await?;
+        for (job, host) in hosts {
+            if let (Some(active), Ok(key)) = (self.jobs.get(&job), host.parse()) {
+                self.open_lane(&key, site_of(&active.job, &key));
+            }
+        }
+        self.wake_all();
         Ok(())
     }
 
@@ -546,6 +614,13 @@ impl Runner {
 
     /// The jobs whose tasks may be claimed, and those of them whose walk may not go on.
     fn claimable(&self) -> (Vec<i64>, Vec<i64>) {
+        if self.is_held() {
+            return (Vec::new(), Vec::new());
+        }
+        self.claimable_when_free()
+    }
+
+    fn claimable_when_free(&self) -> (Vec<i64>, Vec<i64>) {
         let open = || self.jobs.values().filter(|job| !job.is_over());
         let limited = open().filter(|job| job.limit().is_some());
         (
@@ -575,20 +650,6 @@ impl Runner {
         let keep = move |group: &mut store::Group<'_>| group.pause(id, reason, &words);
         self.context.store.write("hold a job", keep).await?;
         self.pause(active, reason, &message);
-        Ok(())
-    }
-
-    /// Holds every job when the archive's disk has less room than `min_free`.
-    async fn check_disk(&self) -> Result<(), store::Error> {
-        let (archive, min_free) = (self.context.archive.clone(), self.min_free);
-        let short = tokio::task::spawn_blocking(move || archive.short_of_room(min_free)).await;
-        let Some(message) = short.ok().flatten() else {
-            return Ok(());
-        };
-        for active in self.jobs.values().filter(|active| !active.is_over()) {
-            self.pause_and_keep(active, "disk_full", message.clone())
-                .await?;
-        }
         Ok(())
     }
 

@@ -6,14 +6,25 @@
 use std::time::Duration;
 
 use crate::{
+    archive,
     class::{Class, Remedy},
     config::Network,
     dialect::Throttle,
+    disk::{self, Trouble},
     http,
     pace::{HoldReason, Host},
-    store::Verdict,
+    store::{self, Verdict},
     text::one_line,
 };
+
+/// What can fail of this machine while everything else works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// This process has no descriptor left: nobody's fault.
+    Crowded,
+    /// The disk itself fails.
+    BrokenDisk,
+}
 
 /// A request that did not succeed.
 #[derive(Debug, Clone)]
@@ -30,6 +41,12 @@ pub struct Failure {
     pub url: Option<String>,
     /// Whether the reply, whatever its status, means that the host wants to be left alone for a while.
     pub slow_down: bool,
+    /// What keeps everything from being written: then it is nobody's fault, and no try of this task.
+    pub trouble: Option<Trouble>,
+    /// What the store said, where it was the store that refused.
+    pub store: Option<store::Error>,
+    /// What failed of this machine, where it was that.
+    pub machine: Option<Machine>,
     /// Whether no connection to the host came about.
     pub unreached: bool,
     /// Whether the key of the request's signature may be an old one.
@@ -46,6 +63,9 @@ impl Failure {
             retry_after: None,
             url: None,
             slow_down: false,
+            trouble: None,
+            store: None,
+            machine: None,
             unreached: false,
             stale_key: false,
         }
@@ -75,9 +95,48 @@ impl From<http::Error> for Failure {
             slow_down,
             unreached: error.unreached,
             stale_key: false,
+            trouble: None,
+            store: None,
+            // The one thing of this machine's that a request can want for.
+            machine: (error.class == Class::Storage).then_some(Machine::Crowded),
         }
     }
 }
+
+impl From<archive::Error> for Failure {
+    fn from(error: archive::Error) -> Self {
+        let source = error.source_of_io();
+        let too_large = source.is_some_and(disk::is_too_large);
+        Self {
+            trouble: error.trouble(),
+            machine: match source {
+                Some(source) if disk::is_crowded(source) => Some(Machine::Crowded),
+                Some(source) if disk::is_broken(source) => Some(Machine::BrokenDisk),
+                _ => None,
+            },
+            ..Self::new(
+                if too_large {
+                    Class::TooLarge
+                } else {
+                    Class::Storage
+                },
+                error.to_string(),
+            )
+        }
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Self {
+            store: Some(error.clone()),
+            ..Self::new(Class::Storage, error.to_string())
+        }
+    }
+}
+
+/// How long a task waits that no descriptor was left for.
+const CROWDED: Duration = Duration::from_secs(1);
 
 /// Decides what becomes of a task after `tries` earlier ones that counted, and makes the host wait if it asked to.
 pub fn judge(
@@ -88,6 +147,13 @@ pub fn judge(
     throttle: &Throttle,
     host: &Host,
 ) -> Verdict {
+    if failure.machine == Some(Machine::Crowded) {
+        host.fewer_connections();
+        return Verdict::Again {
+            wait: i64::try_from(CROWDED.as_millis()).unwrap_or(i64::MAX),
+            counted: false,
+        };
+    }
     let Some(held) = hold(failure, is_page, network, throttle, host) else {
         return Verdict::Failed;
     };

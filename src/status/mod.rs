@@ -11,6 +11,7 @@ use crate::{
     archive::{Archive, Holder, Lock},
     clock::{Clock, Millis},
     config::Config,
+    disk::Trouble,
     store::{self, HostRow, JobRow, Reader, RunCounts, Totals},
 };
 
@@ -138,6 +139,7 @@ impl Status {
             .into_iter()
             .filter(|row| wanted(&row.name))
             .map(|row| of_row(row, config, holder.is_some(), &hosts, now))
+            .map(|job| with_trouble(job, holder.as_ref()))
             .collect();
         let new = config
             .jobs
@@ -256,6 +258,25 @@ fn of_row(row: JobRow, config: &Config, held: bool, hosts: &[HostRow], now: Mill
     }
     if matches!(job.state, State::Running | State::Waiting) {
         estimate(&mut job, now);
+    }
+    job
+}
+
+/// What keeps the larder at work from writing keeps its jobs; the database may not be able to say so.
+fn with_trouble(mut job: JobStatus, holder: Option<&Holder>) -> JobStatus {
+    let word = holder.and_then(|holder| holder.reason.as_deref());
+    let trouble = word.and_then(|word| Trouble::ALL.into_iter().find(|t| t.word() == word));
+    let Some(trouble) = trouble.filter(|_| matches!(job.state, State::Running | State::Waiting))
+    else {
+        return job;
+    };
+    job.reason = Some(trouble.word().to_owned());
+    job.until = None;
+    if trouble == Trouble::DbBusy {
+        job.state = State::Waiting;
+        job.message = Some("another program holds larder.db; larder waits for it".to_owned());
+    } else {
+        job.state = State::Paused;
     }
     job
 }

@@ -354,7 +354,7 @@ pub(super) fn queue_page(
              ON CONFLICT (job, kind, key) DO UPDATE
              SET state = 'ready', run = excluded.run, due = excluded.due, tries = 0, item = excluded.item,
                  payload = excluded.payload, needed = excluded.needed, host = excluded.host
-             WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'done')",
+             WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'done') AND tasks.class IS NOT 'poison'",
         )?
         .execute(params![
             lease.job,
@@ -368,8 +368,16 @@ pub(super) fn queue_page(
         ])?;
     if queued > 0 {
         group.changes.run(lease.run).pages_waiting += 1;
+        return Ok(true);
     }
-    Ok(queued > 0)
+    // What larder dies of is not asked for again by itself: it is a failure of this run too.
+    let sql = "UPDATE tasks SET run = ?2 WHERE job = ?1 AND kind = 'page' AND key = ?3 AND run <> ?2 AND state = 'failed' AND class = 'poison'";
+    let poison = group
+        .db
+        .prepare_cached(sql)?
+        .execute((lease.job, lease.run, page_key(page)))?;
+    group.changes.run(lease.run).pages_failed += i64::try_from(poison).unwrap_or(i64::MAX);
+    Ok(false)
 }
 
 /// Writes the record of an item whose last file or follow-up has come to its end.

@@ -4,13 +4,16 @@
 //! public act is one transaction, durable when it returns: bytes first, then records, then rows.
 
 mod added;
+mod at_work;
 mod catalog;
 mod census;
 mod counts;
 mod damage;
 mod days;
 mod files;
+mod find;
 mod gc;
+mod lost;
 mod members;
 mod pages;
 mod queue;
@@ -20,26 +23,33 @@ mod requests;
 mod runs;
 mod schema;
 mod segments;
+mod start;
 mod wanted;
+mod why;
 mod writer;
 
 pub use added::{Added, Forgotten};
+pub use at_work::Begun as AtWork;
 pub use census::CensusPage;
 pub use counts::RunCounts;
 pub use damage::{Checked, Damaged, Notes};
 pub use days::Day;
 pub use files::FileStored;
+pub use find::{Indexed, SearchIndex};
 pub use gc::Unreferenced;
 pub use members::Placed;
 pub use pages::{MOST_STALE, PageCommit, PageOutcome, Seen};
 pub use queue::{
     Claim, Claimed, FileTask, Lease, Old, PageTask, Task, Verdict, Why, Work, page_key,
 };
-pub use reads::{Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
+pub use reads::{Doubt, Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use rebuild::{Contents, Rebuilder};
 pub use requests::{Answered, Request, Retried, ask};
 pub use runs::{Begun, JobSpec, Walks};
+pub use why::{HeldObject, Membership, QueuedTask, WantedFile};
 pub use writer::{Group, Store};
+
+use crate::disk::Trouble;
 
 /// Makes the database of a state folder, empty.
 #[cfg(test)]
@@ -74,6 +84,14 @@ pub enum Error {
     /// A row does not read as what it should be.
     #[error("larder.db: {0} is damaged; `larder rebuild` makes it anew from the archive")]
     Damaged(String),
+    /// Nothing can be written for now; nothing of the act was.
+    #[error("{message}")]
+    Trouble {
+        /// Why.
+        trouble: Trouble,
+        /// What was tried, and what the system said.
+        message: String,
+    },
     /// The writer has stopped after an earlier error.
     #[error("the database writer has stopped: {0}")]
     Stopped(String),
@@ -102,15 +120,38 @@ impl Error {
         }
     }
 
-    /// Whether the disk is full or its quota is spent.
-    pub fn disk_full(&self) -> bool {
+    /// Why nothing can be written for now, where a later act may succeed.
+    pub fn trouble(&self) -> Option<Trouble> {
         match self {
-            Self::Archive(error) => error.disk_full(),
-            Self::Database { source, .. } => {
-                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
-            }
-            _ => false,
+            Self::Trouble { trouble, .. } => Some(*trouble),
+            _ => None,
         }
+    }
+
+    /// The trouble behind an error of the writer after which it may go on. A failed sync or commit is none.
+    fn trouble_of_write(&self) -> Option<Trouble> {
+        match self {
+            Self::Archive(error) => error
+                .trouble()
+                .or_else(|| error.is_write().then_some(Trouble::Storage)),
+            Self::Database { source, .. } => {
+                let full = source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+                full.then_some(Trouble::DiskFull)
+            }
+            _ => None,
+        }
+    }
+
+    /// The failure of a commit, as SQLite would tell it.
+    fn commit(error: &std::io::Error) -> Self {
+        use rusqlite::ffi;
+        let full = Trouble::of(error, std::path::Path::new("")) == Some(Trouble::DiskFull);
+        let code = if full {
+            ffi::SQLITE_FULL
+        } else {
+            ffi::SQLITE_IOERR_FSYNC
+        };
+        Self::database("commit")(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
     }
 }
 

@@ -240,7 +240,7 @@ impl Group<'_> {
         }
         self.db
             .prepare_cached(
-                "UPDATE tasks SET state = 'done', token = NULL, lease = NULL WHERE id = ?",
+                "UPDATE tasks SET state = 'done', token = NULL, lease = NULL, crashes = 0 WHERE id = ?",
             )?
             .execute([lease.task])?;
         self.changes.run(lease.run).add(&RunCounts {

@@ -1,5 +1,7 @@
 //! The queue: claim, renew, release, fail. A claim is a lease; a result is taken only with the lease's token.
 
+use std::sync::LazyLock;
+
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +9,16 @@ use super::{Day, Error, Group, catalog, counts::RunCounts, damage::held, days::L
 use crate::{
     archive::Digest,
     class::Class,
-    clock::Millis,
+    clock::{Millis, rfc3339},
     dialect::{Position, Values},
 };
 
+/// A task that was under way in so many deaths of larder is tried alone: so an innocent bystander is told from the killer.
+const SUSPECT: u32 = 2;
+/// How soon suspects are looked for again: they wait for others, and for each other, to end.
+const SUSPECTS_WAIT: Millis = 50;
+/// No wait of a task is longer; one that is was made by a clock that was wrong.
+const LONGEST_WAIT: Millis = 24 * 60 * 60_000;
 /// How long a claim holds unless it is renewed.
 pub(super) const LEASE: Millis = 60_000;
 
@@ -167,6 +175,24 @@ pub fn page_key(task: &PageTask) -> String {
     hex::encode(&Digest::of(&text).as_bytes()[..16])
 }
 
+/// Hosts with open tasks of a job: from one host to the next by tasks_open. However many tasks there are, there are few hosts.
+const HOSTS: &str = "WITH RECURSIVE next(host) AS (
+       SELECT min(host) FROM tasks WHERE state IN ('ready', 'waiting')
+       UNION ALL
+       SELECT (SELECT min(t.host) FROM tasks t WHERE t.state IN ('ready', 'waiting') AND t.host > next.host)
+       FROM next WHERE next.host IS NOT NULL)
+     SELECT host FROM next
+     WHERE host IS NOT NULL AND EXISTS (
+       SELECT 1 FROM tasks t
+       WHERE t.host = next.host AND t.kind IN ('page', 'file') AND t.job = ? AND t.state IN ('ready', 'waiting'))";
+/// Lets a job's tasks at a host wait no longer; days keep their places. Uses tasks_open.
+pub(super) static WAKE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE tasks SET due = 0
+         WHERE host = ?1 AND kind IN ('page', 'file') AND job = ?2 AND due > {LAST_PLACE} AND state IN ('ready', 'waiting')"
+    )
+});
+
 impl Group<'_> {
     /// Claims tasks, oldest first, pages before files in the order that callers ask.
     ///
@@ -192,6 +218,10 @@ impl Group<'_> {
                 next_due = [next_due, due].into_iter().flatten().min();
             }
         }
+        if tasks.is_empty() {
+            let due = self.claim_suspect(claim, token, &mut tasks)?;
+            next_due = [next_due, due].into_iter().flatten().min();
+        }
         let mut update = self.db.prepare_cached(
             "UPDATE tasks SET state = 'leased', token = ?2, lease = ?3 WHERE id = ?1",
         )?;
@@ -201,8 +231,7 @@ impl Group<'_> {
         Ok(Claimed { tasks, next_due })
     }
 
-    /// Finds tasks of one job, oldest first, or days that wait to be walked, newest first. Uses tasks_open; the left
-    /// joins find a file's row and what is known of it.
+    /// Finds tasks of one job, oldest first, or days that wait to be walked, newest first.
     fn claim_of(
         &self,
         claim: &Claim,
@@ -212,11 +241,57 @@ impl Group<'_> {
         days: bool,
         tasks: &mut Vec<Task>,
     ) -> Result<usize, Error> {
+        let between = if days { "BETWEEN" } else { "NOT BETWEEN" };
+        let which = format!("t.crashes < {SUSPECT} AND t.due {between} 1 AND {LAST_PLACE}");
+        self.find(claim, job, &which, most, token, tasks)
+    }
+
+    /// Finds one task that larder may have died of, when nothing else is left or under way. Returns when to look for more of them.
+    fn claim_suspect(
+        &self,
+        claim: &Claim,
+        token: i64,
+        tasks: &mut Vec<Task>,
+    ) -> Result<Option<Millis>, Error> {
         let kind = if claim.pages { "page" } else { "file" };
-        let places = format!(
-            "{} 1 AND {LAST_PLACE}",
-            if days { "BETWEEN" } else { "NOT BETWEEN" }
+        // Uses tasks_suspect, which is empty but for a short time after deaths.
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM tasks WHERE crashes >= {SUSPECT} AND job = ? AND host = ? AND kind = '{kind}'
+             AND state IN ('ready', 'waiting') AND due <= ?)"
         );
+        for job in &claim.jobs {
+            let mut there = self.db.prepare_cached(&sql)?;
+            if !there.query_row((job, &claim.host, self.now), |row| row.get(0))? {
+                continue;
+            }
+            let others = format!(
+                "SELECT EXISTS (SELECT 1 FROM tasks WHERE state = 'leased')
+                     OR EXISTS (SELECT 1 FROM tasks WHERE host = ?1 AND kind IN ('page', 'file') AND job = ?2 AND due <= ?3
+                                AND due NOT BETWEEN 1 AND {LAST_PLACE}
+                                AND state IN ('ready', 'waiting') AND crashes < {SUSPECT})"
+            );
+            let mut others = self.db.prepare_cached(&others)?;
+            if !others.query_row((&claim.host, job, self.now), |row| row.get(0))? {
+                let which = format!("t.crashes >= {SUSPECT}");
+                self.find(claim, *job, &which, 1, token, tasks)?;
+            }
+            return Ok(Some(self.now + SUSPECTS_WAIT));
+        }
+        Ok(None)
+    }
+
+    /// Finds tasks of one job that are ready, oldest first. Uses tasks_open; the left joins find a file's row and what is
+    /// known of it.
+    fn find(
+        &self,
+        claim: &Claim,
+        job: i64,
+        which: &str,
+        most: usize,
+        token: i64,
+        tasks: &mut Vec<Task>,
+    ) -> Result<usize, Error> {
+        let kind = if claim.pages { "page" } else { "file" };
         let limited = if claim.pages && claim.limited.contains(&job) {
             "AND t.item IS NOT NULL"
         } else {
@@ -228,8 +303,7 @@ impl Group<'_> {
              FROM tasks t
              LEFT JOIN files f ON f.item = t.item AND f.role = t.role AND f.idx = t.idx
              LEFT JOIN items i ON i.id = t.item AND t.kind = 'file'
-             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.job = ?4 AND t.state IN ('ready', 'waiting') AND t.due <= ?2
-               AND t.due {places} {limited}
+             WHERE t.host = ?1 AND t.kind = '{kind}' AND t.job = ?4 AND t.state IN ('ready', 'waiting') AND t.due <= ?2 AND {which} {limited}
              ORDER BY t.due, t.id
              LIMIT ?3"
         );
@@ -293,7 +367,24 @@ impl Group<'_> {
              WHERE host = ?1 AND kind = '{kind}' AND job = ?3 AND state IN ('ready', 'waiting') AND due > ?2"
         );
         let mut select = self.db.prepare_cached(&sql)?;
-        Ok(select.query_row((&claim.host, self.now, job), |row| row.get(0))?)
+        let row = (&claim.host, self.now, job);
+        let due: Option<Millis> = select.query_row(row, |row| row.get(0))?;
+        let Some(due) = due.filter(|due| *due > self.now + 2 * LONGEST_WAIT) else {
+            return Ok(due);
+        };
+        // Nothing waits for so long: the clock was wrong when this was written, or is now.
+        let sql = format!(
+            "UPDATE tasks SET due = ?1
+             WHERE host = ?2 AND kind = '{kind}' AND job = ?3 AND state IN ('ready', 'waiting') AND due > ?4"
+        );
+        tracing::warn!("Tasks waited until {}: the clock has jumped", rfc3339(due));
+        self.db.prepare_cached(&sql)?.execute((
+            self.now,
+            &claim.host,
+            job,
+            self.now + LONGEST_WAIT,
+        ))?;
+        Ok(Some(self.now))
     }
 
     /// Renews claims, and takes back those of workers that do not answer any more.
@@ -307,10 +398,11 @@ impl Group<'_> {
         for token in tokens {
             renew.execute((token, self.now + LEASE))?;
         }
+        // One that ends later than any claim can was made before the clock jumped back.
         self.db
-            .prepare_cached("UPDATE tasks SET state = 'ready', token = NULL, lease = NULL WHERE state = 'leased' AND lease < ?")?
-            .execute([self.now])?;
-        Ok(())
+            .prepare_cached("UPDATE tasks SET state = 'ready', token = NULL, lease = NULL WHERE state = 'leased' AND (lease < ?1 OR lease > ?1 + ?2)")?
+            .execute((self.now, LEASE))?;
+        self.sign_of_life()
     }
 
     /// Puts claimed tasks back untouched.
@@ -352,8 +444,7 @@ impl Group<'_> {
     /// # Errors
     /// When SQLite refuses.
     pub fn hosts_of(&self, jobs: &[i64]) -> Result<Vec<(i64, String)>, Error> {
-        let sql = "SELECT DISTINCT host FROM tasks WHERE job = ? AND state IN ('ready', 'waiting')";
-        let mut select = self.db.prepare_cached(sql)?;
+        let mut select = self.db.prepare_cached(HOSTS)?;
         let mut hosts = Vec::new();
         for job in jobs {
             for host in select.query_map([job], |row| row.get(0))? {
@@ -456,5 +547,41 @@ impl Group<'_> {
             return Err(Error::Damaged(format!("task {}", lease.task)));
         };
         super::files::give_up_file(self, lease, (item, &role, index), class)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{reads, schema},
+        *,
+    };
+
+    #[test]
+    fn a_start_looks_at_no_more_of_the_queue_than_it_must() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let db = schema::open_writer(&folder.path().join("larder.db")).expect("a database");
+        for (sql, index) in [
+            (HOSTS, "tasks_open"),
+            (&**WAKE, "tasks_open"),
+            (reads::FAILURES, "tasks_retried"),
+            (reads::FAILURES, "tasks_failed"),
+        ] {
+            let mut explain = db
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .expect("a statement");
+            for nth in 1..=explain.parameter_count() {
+                explain.raw_bind_parameter(nth, 1).expect("bound");
+            }
+            let (mut rows, mut plan) = (explain.raw_query(), String::new());
+            while let Some(row) = rows.next().expect("a row") {
+                plan += &format!("{}\n", row.get::<_, String>(3).expect("a text"));
+            }
+            assert!(plan.contains(index), "{sql}\n{plan}");
+            let whole = |line: &&str| {
+                line.contains("SCAN") && line.contains("tasks") && !line.contains("INDEX")
+            };
+            assert_eq!(plan.lines().find(whole), None, "{sql}");
+        }
     }
 }

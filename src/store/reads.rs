@@ -124,6 +124,15 @@ pub struct Failure {
     pub next_at: Option<Millis>,
 }
 
+/// What is doubtful since a larder died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// Objects stored since then.
+    pub since: Millis,
+    /// Whether the database was too large to be checked at the start.
+    pub database: bool,
+}
+
 /// Which failures.
 #[derive(Debug, Clone, Default)]
 pub struct FailureFilter {
@@ -145,6 +154,15 @@ pub struct ItemRow {
     /// The normal form while it waits for files.
     pub draft: Option<String>,
 }
+
+/// Failures, newest last. Uses tasks_failed and tasks_retried, each alone: with an OR it would look at the whole queue.
+pub(super) const FAILURES: &str = "SELECT j.name, j.site, i.kind || '/' || i.ident, coalesce(t.url, ''), t.class, t.tries, t.message,
+            t.first_at, t.last_at, t.state, t.due
+     FROM (SELECT id FROM tasks WHERE state = 'failed'
+           UNION ALL SELECT id FROM tasks WHERE state = 'waiting' AND class IS NOT NULL) f
+     JOIN tasks t ON t.id = f.id JOIN jobs j ON j.id = t.job LEFT JOIN items i ON i.id = t.item
+     WHERE (?1 IS NULL OR j.name = ?1) AND (?2 IS NULL OR t.class = ?2)
+     ORDER BY t.last_at, t.id";
 
 impl Reader {
     /// Where the newest records of a kind are whose id begins with `prefix`, which ends in a colon.
@@ -173,6 +191,12 @@ impl Reader {
         }
         let opened = schema::open_reader(&path)?;
         Ok(opened.map(|(db, schema)| Self { db, schema }))
+    }
+
+    /// The folder that the database is in.
+    pub(crate) fn state(&self) -> &Path {
+        let path = self.db.path().map(Path::new).and_then(Path::parent);
+        path.unwrap_or(Path::new("."))
     }
 
     /// Whether the database has this table: one that only an older larder wrote does not until the next run.
@@ -317,14 +341,7 @@ impl Reader {
         filter: &FailureFilter,
         mut each: impl FnMut(Failure) -> Result<(), E>,
     ) -> Result<(), E> {
-        // Uses tasks_failed.
-        let sql = "SELECT j.name, j.site, i.kind || '/' || i.ident, coalesce(t.url, ''), t.class, t.tries, t.message, t.first_at, t.last_at,
-                          t.state, t.due
-                   FROM tasks t JOIN jobs j ON j.id = t.job LEFT JOIN items i ON i.id = t.item
-                   WHERE (t.state = 'failed' OR (t.state = 'waiting' AND t.class IS NOT NULL))
-                     AND (?1 IS NULL OR j.name = ?1) AND (?2 IS NULL OR t.class = ?2)
-                   ORDER BY t.last_at, t.id";
-        let mut select = self.db.prepare(sql).map_err(Error::from)?;
+        let mut select = self.db.prepare(FAILURES).map_err(Error::from)?;
         let class = filter.class.map(Class::word);
         let mut rows = select
             .query(params![filter.job, class])
@@ -427,6 +444,57 @@ impl Reader {
             .prepare("SELECT sha256 FROM objects WHERE hex(sha256) LIKE ? || '%' LIMIT 2")?;
         let rows = select.query_map([prefix], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What is doubtful since a larder died, if anything is.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn doubt(&self) -> Result<Option<Doubt>, Error> {
+        let since = super::writer::meta(&self.db, "recheck")?;
+        Ok(since.and_then(|text| text.parse().ok()).map(|since| Doubt {
+            since,
+            database: self.db.path().is_some_and(super::start::is_large),
+        }))
+    }
+
+    /// Objects stored since `since`, with their sizes.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn objects_since(&self, since: Millis) -> Result<Vec<(Digest, u64)>, Error> {
+        let mut select = self
+            .db
+            .prepare("SELECT sha256, bytes FROM objects WHERE added >= ?")?;
+        let rows = select.query_map([since], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What interrupts a read of this connection from another thread.
+    pub fn interrupter(&self) -> rusqlite::InterruptHandle {
+        self.db.get_interrupt_handle()
+    }
+
+    /// The tables of the database, to be checked one by one.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn tables(&self) -> Result<Vec<String>, Error> {
+        let mut select = self
+            .db
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+        let rows = select.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Checks one table and its indexes.
+    ///
+    /// # Errors
+    /// When it is damaged, or SQLite refuses.
+    pub fn check_table(&self, table: &str) -> Result<(), Error> {
+        super::start::quick_check(&self.db, Some(table))
     }
 
     /// Whether other processes have asked for anything.

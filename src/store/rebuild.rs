@@ -15,6 +15,7 @@ use super::{Added, Error, schema, segments};
 use crate::{
     archive::{Archive, Digest, FileState, LogLine, Orphan, Segment},
     clock::Millis,
+    disk,
 };
 
 /// A database under construction.
@@ -308,8 +309,7 @@ impl Rebuilder {
             .map_err(failed)?;
         db.close().map_err(|(_, error)| failed(error))?;
         let file = std::fs::File::open(&path).map_err(crate::archive::Error::io("open", &path))?;
-        file.sync_all()
-            .map_err(crate::archive::Error::io("sync", &path))?;
+        disk::sync(&file, &path).map_err(crate::archive::Error::io("sync", &path))?;
         Ok(contents)
     }
 

@@ -227,7 +227,7 @@ impl Group<'_> {
                     continue;
                 }
             };
-            let sql = "UPDATE tasks SET state = 'ready', run = ?2, due = 0, tries = 0, rounds = 0, host = coalesce(?3, host) WHERE id = ?1";
+            let sql = "UPDATE tasks SET state = 'ready', run = ?2, due = 0, tries = 0, rounds = 0, crashes = 0, host = coalesce(?3, host) WHERE id = ?1";
             self.db.prepare_cached(sql)?.execute((id, run, host))?;
             self.changes.run(run).add(&change);
             reopened.insert(run);

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease, PageTask, RunCounts, Store, catalog, census, members};
+use super::{Error, Group, Lease, PageTask, RunCounts, Store, catalog, census, members, queue};
 use crate::{archive::Digest, class::Class, clock::rfc3339};
 
 /// A job as the store needs to know it.
@@ -111,15 +111,11 @@ impl Group<'_> {
         let counts = self
             .db
             .query_row(&sql, [run], |row| RunCounts::read(row, 0))?;
-        let sql = "SELECT DISTINCT host FROM tasks WHERE state IN ('ready', 'waiting') AND job = ?";
-        let mut select = self.db.prepare_cached(sql)?;
-        let hosts = select
-            .query_map([job], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
+        let hosts = self.hosts_of(&[job])?;
         let begun = Begun {
             job,
             run,
-            hosts,
+            hosts: hosts.into_iter().map(|(_, host)| host).collect(),
             days_known,
             earlier: self.earlier(job, run, &spec.walk)?,
         };
@@ -190,13 +186,14 @@ impl Group<'_> {
     /// may work now.
     fn take_up(&mut self, job: i64, last: &Last, walks: &Walks) -> Result<bool, Error> {
         if !last.ended {
-            let open =
-                "SELECT 1 FROM tasks WHERE job = ? AND state IN ('ready', 'waiting') LIMIT 1";
-            if self.db.prepare_cached(open)?.exists([job])? {
-                // A wait of yesterday is over: nobody wants to wait for it again.
-                self.db
-                    .prepare_cached("UPDATE tasks SET due = 0 WHERE job = ? AND state = 'waiting'")?
-                    .execute([job])?;
+            let hosts = self.hosts_of(&[job])?;
+            // A wait of yesterday is over: nobody wants to wait for it again.
+            let mut wake = self.db.prepare_cached(&queue::WAKE)?;
+            for (_, host) in &hosts {
+                wake.execute((host, job))?;
+            }
+            drop(wake);
+            if !hosts.is_empty() {
                 if walks.days.is_some() {
                     // One day that failed is no reason to wait for the end of all the others.
                     let sql = "UPDATE tasks SET state = 'ready', due = 0, tries = 0
@@ -374,6 +371,17 @@ impl Group<'_> {
         self.db
             .prepare_cached("UPDATE jobs SET paused = ?2, message = ?3 WHERE id = ?1")?
             .execute((job, reason, message))?;
+        Ok(())
+    }
+
+    /// Lets a job go on that was held.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn resume(&mut self, job: i64) -> Result<(), Error> {
+        self.db
+            .prepare_cached("UPDATE jobs SET paused = NULL, message = NULL WHERE id = ?")?
+            .execute([job])?;
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! The numbered schema files, applied in order by `user_version`, and how connections are opened.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Error;
+use crate::disk;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
@@ -15,6 +16,7 @@ const FILES: [&str; 8] = [
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
     include_str!("schema/0008.sql"),
+    include_str!("schema/0009.sql"),
 ];
 /// `LARD`, so that `file` and people know whose database it is.
 const APPLICATION_ID: i64 = 0x4c41_5244;
@@ -58,18 +60,48 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
             known,
         });
     }
-    let what = Error::database("bring its schema up to date");
-    for (number, sql) in (1..).zip(FILES).skip(found as usize) {
-        let tx = db
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(&what)?;
-        tx.execute_batch(sql).map_err(&what)?;
-        tx.pragma_update(None, "user_version", number)
-            .map_err(&what)?;
-        tx.pragma_update(None, "application_id", APPLICATION_ID)
-            .map_err(&what)?;
-        tx.commit().map_err(&what)?;
+    if found == known {
+        return Ok(());
     }
+    if found > 0 {
+        keep_copy(db, path, found)?;
+    }
+    let what = Error::database("bring its schema up to date");
+    // All or nothing: a larder that dies here leaves the database as it was.
+    let tx = db
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(&what)?;
+    for sql in FILES.iter().skip(found as usize) {
+        tx.execute_batch(sql).map_err(&what)?;
+    }
+    tx.pragma_update(None, "user_version", known)
+        .map_err(&what)?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(&what)?;
+    tx.commit().map_err(&what)
+}
+
+/// Copies a database of an older schema, durably, before it is changed: `larder.db.schema-1`.
+fn keep_copy(db: &Connection, path: &Path, found: u32) -> Result<(), Error> {
+    let beside = |ending: &str| PathBuf::from(format!("{}.schema-{found}{ending}", path.display()));
+    let (copy, temp) = (beside(""), beside(".new"));
+    let named = |what: &'static str| crate::archive::Error::io(what, copy.clone());
+    // Half a copy, of a larder that died at it.
+    if temp.exists() {
+        disk::remove(&temp).map_err(named("remove"))?;
+    }
+    // SQLite takes an empty file, with the mode that it has.
+    crate::archive::keep_private(&temp)?;
+    let target = temp.to_string_lossy();
+    db.execute("VACUUM INTO ?", [&*target])
+        .map_err(Error::database("copy it before its schema is changed"))?;
+    std::fs::File::open(&temp)
+        .and_then(|file| disk::sync(&file, &temp))
+        .map_err(named("sync"))?;
+    disk::rename(&temp, &copy).map_err(named("rename"))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    disk::sync_dir(folder).map_err(named("sync"))?;
+    tracing::info!("Kept a copy of the database as it was: {}", copy.display());
     Ok(())
 }
 

@@ -161,8 +161,8 @@ fn want_back(
 }
 
 /// The key of a file task: bytes that a site names by a hash are fetched once, whoever wants them.
-fn file_key(id: i64, file: &FileRef, md5: Option<&[u8]>) -> String {
-    md5.map_or_else(|| format!("{id}/{}/{}", file.role, file.index), hex::encode)
+pub(super) fn file_key(id: i64, role: &str, index: u32, md5: Option<&[u8]>) -> String {
+    md5.map_or_else(|| format!("{id}/{role}/{index}"), hex::encode)
 }
 
 /// Queues a file, or takes over the task that an earlier run left; made once, for it is asked for each file.
@@ -174,7 +174,8 @@ static ADOPT: LazyLock<String> = LazyLock::new(|| {
          SET state = CASE WHEN tasks.state = 'failed' THEN 'ready' ELSE tasks.state END, run = excluded.run, due = 0,
              tries = 0, item = excluded.item, role = excluded.role, idx = excluded.idx, url = excluded.url, host = excluded.host
          WHERE tasks.run <> excluded.run AND tasks.state IN ('failed', 'ready', 'waiting')
-           AND NOT (tasks.state = 'failed' AND NOT {} AND tasks.url IS excluded.url)",
+           AND NOT (tasks.state = 'failed' AND NOT {} AND tasks.url IS excluded.url)
+           AND NOT (tasks.state = 'failed' AND tasks.class = 'poison')",
         asked_again()
     )
 });
@@ -187,7 +188,7 @@ pub(super) fn asked_again() -> String {
         .map(|class| format!("'{class}'"))
         .collect();
     format!(
-        "NOT (tasks.rounds >= {LASTING_ROUNDS} AND tasks.class IN ({}))",
+        "NOT (tasks.rounds >= {LASTING_ROUNDS} AND tasks.class IN ({}) OR tasks.class = 'poison')",
         lasting.join(", ")
     )
 }
@@ -201,7 +202,7 @@ fn adopt(
     md5: Option<&[u8]>,
 ) -> Result<bool, Error> {
     let url = file.url.as_deref().unwrap_or_default();
-    let key = file_key(id, file, md5);
+    let key = file_key(id, &file.role, file.index, md5);
     let queued = group.db.prepare_cached(&ADOPT)?.execute(params![
         lease.job,
         lease.run,
@@ -330,7 +331,7 @@ fn move_file(
             "UPDATE tasks SET url = ?1, host = ?2
              WHERE job = ?3 AND kind = 'file' AND key = ?4 AND item = ?5 AND role = ?6 AND idx = ?7 AND state IN ('ready', 'waiting')",
         )?
-        .execute(params![url, host, lease.job, file_key(id, file, md5), id, file.role, file.index])?;
+        .execute(params![url, host, lease.job, file_key(id, &file.role, file.index, md5), id, file.role, file.index])?;
     Ok(())
 }
 

@@ -32,6 +32,8 @@ use crate::{
 const CHUNK: usize = 1 << 20;
 /// A host that asks to be left alone for longer is left alone: the next repair asks again.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// A host that has not been reached for about this long is not waited for: somebody may be sitting there.
+const UNREACHED: Duration = Duration::from_secs(30);
 
 /// What became of one object.
 pub(super) enum Outcome {
@@ -161,17 +163,8 @@ impl Medic {
         let throttle = &site.dialect.throttle;
         let mut tries = 0;
         loop {
-            if let Some(hold) = host.held() {
-                let left = hold
-                    .until
-                    .saturating_duration_since(tokio::time::Instant::now());
-                if left > PATIENCE {
-                    let message = format!(
-                        "{} asks to be left alone for another {left:.0?}",
-                        host.key()
-                    );
-                    return Err(failure(Class::RateLimited, message));
-                }
+            if let Some(failed) = too_long(&host) {
+                return Err(Some(failed));
             }
             // Nothing is lost when these are dropped at a stop: a download that is not whole leaves no trace.
             let got = tokio::select! {
@@ -326,6 +319,26 @@ impl Medic {
             })
             .await
     }
+}
+
+/// Why a host is not waited for, when it is not.
+fn too_long(host: &Host) -> Option<Failure> {
+    let hold = host.held()?;
+    let left = hold
+        .until
+        .saturating_duration_since(tokio::time::Instant::now());
+    let (patience, class) = match hold.reason {
+        HoldReason::Failing => (UNREACHED, Class::Connect),
+        _ => (PATIENCE, Class::RateLimited),
+    };
+    (left > patience).then(|| {
+        let message = format!(
+            "{} {}: it is not asked for another {left:.0?}",
+            host.key(),
+            hold.reason
+        );
+        Failure::new(class, message)
+    })
 }
 
 fn storage(error: &dyn std::error::Error) -> Failure {

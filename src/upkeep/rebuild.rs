@@ -5,7 +5,7 @@
 //! larder.db, which every larder refuses until the next rebuild. Nothing is deleted, and the archive itself is only read.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,7 @@ use crate::{
     },
     clock::Clock,
     config::Config,
+    disk,
     store::{self, Added, Contents, Reader, Rebuilder, Store},
 };
 
@@ -91,7 +92,7 @@ pub fn rebuild(
         .and_then(|reader| reader.added().ok());
     let mut rebuilt = build(config, &archive, &new, added.as_deref(), clock, progress)?;
     rebuilt.aside = set_aside(&path)?;
-    fs::rename(&new, &path).map_err(archive::Error::io("rename", &new))?;
+    disk::rename(&new, &path).map_err(archive::Error::io("rename", &new))?;
     sync_dir(state)?;
     Ok(rebuilt)
 }
@@ -241,7 +242,12 @@ fn set_aside(path: &Path) -> Result<Option<PathBuf>, archive::Error> {
     let mut moved = None;
     for side in ["", "-wal", "-shm"] {
         let (from, to) = (beside(path, side), beside(&aside, side));
-        match fs::rename(&from, &to) {
+        let moved_now = if from.exists() {
+            disk::rename(&from, &to)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        };
+        match moved_now {
             Ok(()) if side.is_empty() => moved = Some(to),
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -259,10 +265,8 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 }
 
 fn remove(path: &Path) -> Result<(), archive::Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(archive::Error::io("remove", path)(error))
-        }
-        _ => Ok(()),
+    if path.exists() {
+        disk::remove(path).map_err(archive::Error::io("remove", path))?;
     }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the archive has to show: one [`Want`] for each file of the newest record of each item.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     Error, Options, Step, Watch,
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     archive::{Archive, Digest, Line, Lines},
+    find::{NotAQuery, find},
     store::{Placed, Reader},
 };
 
@@ -48,7 +49,15 @@ pub(super) fn gather(
     if chosen.is_empty() && !options.jobs.is_empty() {
         return Ok((found, reader.lines(archive)?));
     }
-    let placed = reader.placed(&chosen, options.name.names_jobs())?;
+    let wanted = options
+        .find
+        .as_deref()
+        .map(|question| places(archive, reader, question));
+    let wanted = wanted.transpose()?;
+    let mut placed = reader.placed(&chosen, options.name.names_jobs())?;
+    if let Some(wanted) = wanted {
+        placed.retain(|placed| wanted.contains(&placed.place));
+    }
     // Only now, so that all these places are in it.
     let lines = reader.lines(archive)?;
     found.wants.reserve(placed.len());
@@ -77,6 +86,14 @@ pub(super) fn gather(
         Ok::<_, Error>(())
     })?;
     Ok((found, lines))
+}
+
+/// Where the records of the items stand that a question finds.
+fn places(archive: &Archive, reader: &Reader, question: &str) -> Result<HashSet<u64>, Error> {
+    let refused = |error: NotAQuery| Error::Refused(format!("--find: {error}"));
+    let query = question.parse().map_err(refused)?;
+    let hits = find(archive, reader, reader.state(), &query, |_, _| ())?;
+    Ok(hits.into_iter().map(|hit| hit.place).collect())
 }
 
 impl Gathered {

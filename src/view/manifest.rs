@@ -33,6 +33,9 @@ pub(super) struct Head {
     pub name: String,
     /// Only items of these jobs; empty for all.
     pub jobs: Vec<String>,
+    /// Only items that this question finds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub find: Option<String>,
     /// As it was asked for.
     pub link: Link,
     /// Whether each file has one.
@@ -114,6 +117,7 @@ impl Head {
             archive: archive.to_owned(),
             name: options.name.to_string(),
             jobs: options.jobs.clone(),
+            find: options.find.clone(),
             link: options.link,
             sidecar: options.sidecar,
             basis: None,

@@ -56,6 +56,8 @@ pub enum Link {
 pub struct Options {
     /// Items of these jobs; of all when empty.
     pub jobs: Vec<String>,
+    /// Only items that this question finds.
+    pub find: Option<String>,
     /// What files are called.
     pub name: Template,
     /// How they share the bytes.

@@ -171,6 +171,7 @@ fn options_of(head: &Head, path: &Path) -> Result<Options, Error> {
     })?;
     Ok(Options {
         jobs: head.jobs.clone(),
+        find: head.find.clone(),
         name,
         link: head.link,
         sidecar: head.sidecar,

@@ -107,7 +107,7 @@ fn a_database_that_was_only_begun_is_no_obstacle() {
 }
 
 #[test]
-fn a_term_signal_ends_a_run_soon_and_the_next_goes_on() {
+fn fault_03_a_term_signal_ends_a_run_soon_and_the_next_goes_on() {
     let world = world();
     let slow = Fault::Forever(Box::new(Fault::Stall(Duration::from_millis(30))));
     world.booru.script(What::AnyFile, vec![slow]);
@@ -132,7 +132,7 @@ fn a_term_signal_ends_a_run_soon_and_the_next_goes_on() {
 }
 
 #[test]
-fn a_term_signal_does_not_wait_for_a_site_that_is_silent() {
+fn fault_03_a_term_signal_does_not_wait_for_a_site_that_is_silent() {
     let world = world();
     world
         .booru
@@ -152,7 +152,7 @@ fn a_term_signal_does_not_wait_for_a_site_that_is_silent() {
 }
 
 #[test]
-fn a_second_larder_is_told_who_is_at_work() {
+fn fault_11_a_second_larder_is_told_who_is_at_work() {
     let world = world();
     world
         .booru
@@ -183,7 +183,7 @@ fn snapshot(world: &World) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn an_archive_without_its_database_is_refused_and_left_as_it_is() {
+fn fault_27_an_archive_without_its_database_is_refused_and_left_as_it_is() {
     let world = world();
     world.run(0);
     let before = snapshot(&world);
@@ -199,7 +199,7 @@ fn an_archive_without_its_database_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn another_archive_in_its_place_is_refused() {
+fn fault_23_another_archive_in_its_place_is_refused() {
     let (world, other) = (world(), world());
     world.run(0);
     other.run(0);
@@ -215,7 +215,7 @@ fn another_archive_in_its_place_is_refused() {
 }
 
 #[test]
-fn an_empty_mount_point_is_not_the_archive() {
+fn fault_21_an_empty_mount_point_is_not_the_archive() {
     let world = world();
     world.write("id = \"0b9f6a520b9f6a520b9f6a520b9f6a52\"");
     world.run(78).says("is its disk mounted?");

@@ -387,9 +387,9 @@ fn a_verify_disturbs_no_run_and_no_run_disturbs_a_verify() {
 #[test]
 fn a_repair_needs_the_archive_for_itself() {
     let world = World::new(Booru::builder().posts(2));
-    let wait = Fault::Stall(std::time::Duration::from_secs(5));
+    let wait = Fault::Stall(std::time::Duration::from_secs(60));
     world.booru.script(What::Page, vec![wait]);
-    let mut running = world.spawn(&["run"]);
+    let running = world.spawn(&["run"]);
     wait_for("the first page", LONG, || !world.booru.log().is_empty());
     for command in [
         &["verify", "--repair"][..],
@@ -401,7 +401,7 @@ fn a_repair_needs_the_archive_for_itself() {
             .expect(75)
             .says(&format!("pid {}", running.pid()));
     }
-    running.wait(LONG).expect(0);
+    running.kill();
 }
 
 #[test]
@@ -498,6 +498,26 @@ fn a_site_that_is_not_configured_any_more_is_named() {
     let end = whole.find("[[jobs]]").expect("the job");
     fs::write(world.config(), &whole[..end]).expect("written");
     verify(&world, &["--repair"], 0);
+}
+
+#[test]
+fn a_site_that_is_not_there_is_not_waited_for() {
+    let mut world = archived(3);
+    for truth in &world.booru.truth()[1..] {
+        fs::remove_file(place(&world, truth)).expect("an object");
+    }
+    drop(std::mem::replace(
+        &mut world.booru,
+        Booru::builder().start(),
+    ));
+    // The first hold lasts a day: whoever waits for it does not come back.
+    let config = fs::read_to_string(world.config()).expect("a configuration");
+    let config = config.replace(r#"backoff = "10ms""#, r#"backoff = "1d""#);
+    fs::write(world.config(), config).expect("written");
+    let left = verify(&world, &["--repair"], 1);
+    for damage in left["damage"].as_array().expect("a list") {
+        assert_eq!(damage["tried"][0]["class"], "connect", "{damage}");
+    }
 }
 
 #[test]

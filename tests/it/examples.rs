@@ -89,12 +89,24 @@ fn every_listing_has_an_example_job() {
         .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
         .collect();
     let catalog = larder::dialect::Catalog::built_in();
-    for (name, endpoint) in &catalog.get("moebooru").unwrap().endpoints {
-        // A job for one comment is told of in the one for all comments of a post.
-        let line = format!("listing = \"{name}\"");
-        let told = texts.iter().any(|text| text.contains(&line));
-        let wanted = endpoint.kind == larder::dialect::EndpointKind::Listing;
-        assert_eq!(told, wanted, "{line}");
+    for (dialect, site) in [
+        ("moebooru", "yande.re"),
+        ("pixiv", "pixiv"),
+        ("pixiv-ab", "pixiv-ab"),
+    ] {
+        for (name, endpoint) in &catalog.get(dialect).unwrap().endpoints {
+            // A job for one comment is told of in the one for all comments of a post; what goes on from another listing
+            // is a part of that one's job.
+            let lines = [
+                format!("site = \"{site}\""),
+                format!("listing = \"{name}\""),
+            ];
+            let all = |text: &&String| lines.iter().all(|line| text.contains(line.as_str()));
+            let told = texts.iter().any(|text| all(&text));
+            let part = ["works_shown", "recommend_more", "replies"].contains(&name.as_str());
+            let wanted = endpoint.kind == larder::dialect::EndpointKind::Listing && !part;
+            assert_eq!(told, wanted, "{lines:?}");
+        }
     }
     assert!(
         texts

@@ -232,14 +232,15 @@ fn killed_runs_that_seal_all_the_time_end_with_the_same_archive() {
     let world = world();
     world.write(SMALL);
     let mut killed = 0;
-    for seen in [3, 9, 15, 22, 30, 38, 46, 54] {
+    // Not so close together that one file is there at three deaths: then it would be held to be their cause.
+    for seen in [4, 18, 32, 46] {
         let mut running = world.spawn(&["run"]);
         wait_for("files", LONG, || {
             running.is_over() || world.booru.files().len() >= seen
         });
         killed += usize::from(running.kill().code.is_none());
     }
-    assert!(killed > 3, "the kills came too late");
+    assert!(killed > 2, "the kills came too late");
     world.run(0);
     assert!(segments(&world).len() > 5);
     is_unbroken(&world);

@@ -18,11 +18,6 @@ use super::{
 const PLAIN: &str = "{id}.{ext}";
 
 impl World {
-    /// A path beside the archive.
-    fn beside(&self, name: &str) -> PathBuf {
-        self.config().parent().expect("a folder").join(name)
-    }
-
     /// `larder view pics` with more words.
     #[track_caller]
     fn view(&self, code: i32, more: &[&str]) -> Out {

@@ -91,11 +91,19 @@ impl Running {
 
     /// SIGTERM.
     pub(super) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.pid())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
-            .expect("our own child");
+        rustix::process::kill_process(pid.expect("a pid"), signal).expect("our own child");
+    }
+
+    /// Whether its log or progress has these words so far.
+    pub(super) fn has_said(&self, words: &str) -> bool {
+        fs::read(&self.said[1]).is_ok_and(|said| String::from_utf8_lossy(&said).contains(words))
     }
 
     pub(super) fn is_over(&mut self) -> bool {
@@ -140,11 +148,22 @@ pub(super) fn wait_for(what: &str, deadline: Duration, mut condition: impl FnMut
 impl World {
     /// A site with a job over the posts tagged `seed`, which are all that were invented.
     pub(super) fn new(booru: BooruBuilder) -> Self {
+        Self::in_folder(booru, tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    /// The same in memory, where the system has a disk there: for stories of many runs.
+    pub(super) fn in_memory(booru: BooruBuilder) -> Self {
+        let memory = Path::new("/dev/shm");
+        let folder = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir());
+        Self::in_folder(booru, folder.expect("a temporary folder"))
+    }
+
+    fn in_folder(booru: BooruBuilder, folder: TempDir) -> Self {
         let booru = booru.start();
         let mut world = Self {
             url: booru.url(),
             booru,
-            folder: tempfile::tempdir().expect("a temporary folder"),
+            folder,
             site: "booru".to_owned(),
             network: String::new(),
             keys: String::new(),
@@ -243,14 +262,32 @@ impl World {
         self.folder.path().join("archive").join(below)
     }
 
+    /// A path beside the archive.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     pub(super) fn spawn(&self, args: &[&str]) -> Running {
+        self.spawn_with(args, "")
+    }
+
+    /// Starts larder with faults in store for it; only builds with debug assertions heed them.
+    pub(super) fn spawn_with(&self, args: &[&str], faults: &str) -> Running {
+        self.spawn_by(Command::new(env!("CARGO_BIN_EXE_larder")), args, faults)
+    }
+
+    /// Starts larder by another command, whose last arguments are larder's.
+    pub(super) fn spawn_by(&self, mut command: Command, args: &[&str], faults: &str) -> Running {
         let nth = self.runs.get();
         self.runs.set(nth + 1);
         let said = ["out", "err"].map(|name| self.folder.path().join(format!("{nth}.{name}")));
         let [stdout, stderr] = said
             .each_ref()
             .map(|path| File::create(path).expect("a folder of ours"));
-        let child = Command::new(env!("CARGO_BIN_EXE_larder"))
+        if !faults.is_empty() {
+            command.env("LARDER_FAULTS", faults);
+        }
+        let child = command
             .arg("-c")
             .arg(self.config())
             .args(args.iter().map(OsStr::new))

@@ -19,7 +19,7 @@ use larder::{
     clock::Clock,
     config::Config,
     http::Http,
-    run::{Ended, Runner, walks},
+    run::{Ended, Patience, Runner, walks},
     session::Session,
 };
 use serde_json::{Value, json};
@@ -51,6 +51,7 @@ fn run_at(shell: &Shell, time: &str) -> Ended {
             session.store.clone(),
             session.archive.clone(),
             Http::new(&config.network).unwrap(),
+            Patience::Ends,
             CancellationToken::new(),
         );
         let runner = runner.await.unwrap();

@@ -547,3 +547,29 @@ fn fault_01_a_killed_larder_leaves_what_it_saved_of_a_large_file() {
     assert!(from.len() == 2 && from[1] >= 64 * MIB, "{from:?}");
     assert!(files_below(&world.archive("staging")).is_empty());
 }
+
+#[cfg(debug_assertions)]
+#[test]
+fn fault_34_the_same_bytes_twice_at_once_are_one_object() {
+    let picture = jpeg(34, 5000);
+    let site = Booru::builder().posts(4);
+    let world = World::new(site.each(|post| post.set_body("jpg", picture.clone())));
+    // Nothing tells before they are there that they are the same.
+    hide_hashes(&world);
+    let trace = world.beside("trace");
+    let faults = format!("trace={};wait1500@rename~objects/", trace.display());
+    world.spawn_with(&["run"], &faults).wait(LONG).expect(0);
+    assert_eq!(world.booru.files().len(), 4);
+    assert_eq!(world.objects().len(), 1);
+    let sha256 = &world.booru.truth()[0].sha256;
+    for record in world.posts().values() {
+        assert_eq!(record["files"][0]["sha256"], sha256.as_str(), "{record}");
+    }
+    let trace = std::fs::read_to_string(trace).expect("a trace");
+    let renames = trace
+        .lines()
+        .filter(|line| line.starts_with("rename") && line.contains(sha256.as_str()));
+    assert!(renames.count() >= 2, "they did not come at once: {trace}");
+    assert!(files_below(&world.archive("staging")).is_empty());
+    world.larder(&["verify"]).expect(0);
+}

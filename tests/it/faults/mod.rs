@@ -4,6 +4,7 @@
 //! was asked again and how, and how the failure is called where there is one.
 
 mod bodies;
+mod configuration;
 mod control;
 mod egress;
 mod listings;

@@ -2,12 +2,14 @@
 
 mod ab;
 mod account;
+mod addresses;
 mod archiving;
 mod drift;
 mod follows;
 mod keeping;
 mod shapes;
 mod site;
+mod upkeep;
 
 use std::collections::BTreeMap;
 

@@ -220,6 +220,12 @@ impl Booru {
         self.log().into_iter().filter(is_page).collect()
     }
 
+    /// Returns how many requests there were for pictures.
+    pub fn files_asked(&self) -> usize {
+        let state = self.shared.lock();
+        state.log.iter().filter(|request| request.is_file()).count()
+    }
+
     /// Returns the requests for pictures.
     pub fn files(&self) -> Vec<Request> {
         self.log().into_iter().filter(Request::is_file).collect()

@@ -342,3 +342,61 @@ fn nothing_is_asked_while_it_is_quiet_there() {
     assert!(ab.log().is_empty());
     drop(run);
 }
+
+#[test]
+fn the_last_of_four_hosts_is_enough_and_is_remembered() {
+    let (pixiv, ab) = (Pixiv::start(), Ab::start(45));
+    let gone = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}/api/pixiv", listener.local_addr().unwrap())
+    };
+    let (first, second, third) = (gone(), gone(), gone());
+    let mirrors = format!("mirrors = [\"{second}\", \"{third}\", ");
+    let change = |dialect: String| dialect.replace("mirrors = [", &mirrors);
+    let mut folder = folder(&pixiv, &[&ab, &ab], &first, change, "listing = \"search\"");
+    for url in [second.clone(), third.clone()] {
+        let host = url.trim_start_matches("http://");
+        folder
+            .allow
+            .push(host.trim_end_matches("/api/pixiv").to_owned());
+    }
+    folder.write();
+    let ran = folder.shell.larder(&["run", "-v"]).ends(0);
+    assert_eq!(ids(&folder, "pixiv-ab"), (1..=45).collect());
+    let tried = ran.err.matches("Asking the next address").count();
+    assert_eq!(tried, 3, "once each, for the first page: {}", ran.err);
+    // Built in are as many, all for the same.
+    let dialect = Catalog::built_in().get("pixiv-ab").unwrap().clone();
+    assert_eq!(dialect.presets["pixiv-ab"].mirrors.len(), 3);
+}
+
+#[test]
+fn sundays_two_hours_are_known_at_the_time_of_that_place() {
+    let dialect = Catalog::built_in().get("pixiv-ab").unwrap().clone();
+    let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    // 22:00 at +08:00 on a Sunday.
+    let end = Some(at("2026-11-22T16:00:00Z"));
+    for (now, until) in [
+        ("2026-11-22T13:59:59Z", None),
+        ("2026-11-22T14:00:00Z", end),
+        ("2026-11-22T15:59:59Z", end),
+        ("2026-11-22T16:00:00Z", None),
+        ("2026-11-23T14:30:00Z", None),
+    ] {
+        assert_eq!(dialect.quiet_until(at(now)), until, "{now}");
+    }
+}
+
+#[test]
+fn days_are_walked_one_by_one_and_a_day_without_pictures_is_none() {
+    let (pixiv, ab) = (Pixiv::start(), Ab::start(0));
+    let job = "listing = \"of_day\"\nparams = { date = \"2023-11-14..2023-11-16\" }";
+    let folder = folder(&pixiv, &[&ab], &ab.base(), as_it_is, job);
+    folder.shell.larder(&["run"]).ends(0);
+    let paths: Vec<_> = ab.log().into_iter().map(|request| request.path).collect();
+    for day in 14..=16 {
+        let path = format!("/api/pixiv/daily/date/2023-11-{day}");
+        assert!(paths.contains(&path), "{paths:?}");
+    }
+    assert!(folder.failures().is_empty());
+}
