@@ -2,6 +2,8 @@
 
 mod answers;
 mod archiving;
+mod danmaku;
+mod deceits;
 mod site;
 mod world;
 
