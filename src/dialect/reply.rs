@@ -153,12 +153,13 @@ impl Endpoint {
             .map_or(Ok(Cow::Borrowed(body)), |decode| decode.decode(body))
     }
 
-    /// What a status that stands for an empty page shows: nothing, and whether the question itself tells that it is the last.
+    /// What a status that stands for an empty page shows: nothing, and whether the question itself tells that more follows.
     pub fn nothing(&self, asked: &Asked<'_>) -> Page {
         let last = self.reply.last.as_ref().and_then(|filter| {
             let output = filter.first_of(Val::Null, &asked.globals()).ok()??;
             match output {
-                Val::Bool(last) => Some(last),
+                // Only that it is not the last: a status alone does not prove that it is.
+                Val::Bool(false) => Some(false),
                 _ => None,
             }
         });

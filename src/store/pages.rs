@@ -208,7 +208,9 @@ impl Group<'_> {
                 let same = showed > 0 && at.shown.is_some() && at.shown == task.at.shown;
                 // A slice begins with what the one before ended with.
                 let sliced = at.slices > task.at.slices;
-                let repeats = ((shown > 0 && new == 0) || same) && !sliced;
+                // And a page that is asked once more shows what it showed.
+                let again = at.again || task.at.again;
+                let repeats = ((shown > 0 && new == 0) || same) && !sliced && !again;
                 at.stale = if repeats { task.at.stale + 1 } else { 0 };
                 // New entries at the top push known ones onto later pages: as many stale pages as that are no circle.
                 // And in a later round all is known, which is what it is for.

@@ -235,11 +235,12 @@ fn web_addresses_become_jobs_and_bv_numbers_av_numbers() {
             None,
         ),
     ];
-    for (address, listing, subject) in known {
+    for (n, (address, listing, subject)) in known.into_iter().enumerate() {
+        let name = format!("added{n}");
         let ran = folder
             .shell
-            .larder(&["add", address, "--save", "--name", "added"]);
-        let text = std::fs::read_to_string(folder.shell.path("jobs/added.toml"))
+            .larder(&["add", address, "--save", "--name", &name]);
+        let text = std::fs::read_to_string(folder.shell.path(&format!("jobs/{name}.toml")))
             .unwrap_or_else(|_| panic!("{address}: {}{}", ran.out, ran.err));
         let job: Value =
             serde_json::to_value(toml::from_str::<toml::Table>(&text).unwrap()).unwrap();
@@ -251,6 +252,6 @@ fn web_addresses_become_jobs_and_bv_numbers_av_numbers() {
             }
             None => assert_eq!(job["params"]["id"], 987_654_321_012_345_678_u64, "{text}"),
         }
-        std::fs::remove_file(folder.shell.path("jobs/added.toml")).unwrap();
+        std::fs::remove_file(folder.shell.path(&format!("jobs/{name}.toml"))).unwrap();
     }
 }

@@ -80,7 +80,8 @@ impl<'a> Folder<'a> {
         } = self;
         let host = |url: &str| url.trim_start_matches("http://").to_owned();
         let text = format!(
-            r#"archive.path = "archive"
+            r#"include = ["jobs/*.toml"]
+archive.path = "archive"
 dialects = ["bilibili.toml"]
 [network]
 allow = ["{api}", "{files}"]
