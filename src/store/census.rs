@@ -3,7 +3,7 @@
 //! **Invariant:** one walk proves nothing. An item is gone when a whole walk of its listing did not show it and the site
 //! counts fewer than before, there or in the job's own listing; or when two whole walks of different runs did not.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::{Error, Group, Lease, catalog};
 use crate::{
@@ -160,13 +160,14 @@ fn bury_below(group: &mut Group<'_>, lease: &Lease, of: i64) -> Result<(), Error
 
 /// What the site counts and what the archive holds, where they differ: in words, with the likely reason.
 pub(super) fn difference(group: &Group<'_>, job: i64) -> Result<Option<String>, Error> {
-    let sql = "SELECT total FROM threads WHERE job = ? AND own AND total IS NOT NULL";
-    let total: Option<i64> = group
-        .db
-        .prepare_cached(sql)?
-        .query_row([job], |row| row.get(0))
-        .optional()?;
-    let Some(total) = total else {
+    let sql =
+        "SELECT DISTINCT total FROM threads WHERE job = ? AND own AND total IS NOT NULL ORDER BY 1";
+    let totals = {
+        let mut select = group.db.prepare_cached(sql)?;
+        let rows = select.query_map([job], |row| row.get(0))?;
+        rows.collect::<Result<Vec<i64>, _>>()?
+    };
+    let Some(total) = totals.last() else {
         return Ok(None);
     };
     let sql = "SELECT count(DISTINCT c.item) FROM threads t JOIN census c ON c.thread = t.id JOIN items i ON i.id = c.item
@@ -175,13 +176,18 @@ pub(super) fn difference(group: &Group<'_>, job: i64) -> Result<Option<String>, 
         .db
         .prepare_cached(sql)?
         .query_row([job], |row| row.get(0))?;
-    Ok(match held.cmp(&total) {
-        std::cmp::Ordering::Equal => None,
+    let counts: Vec<_> = totals.iter().map(i64::to_string).collect();
+    let counts = counts.join(" in one place and ");
+    Ok(match held.cmp(total) {
+        std::cmp::Ordering::Equal if totals.len() == 1 => None,
+        std::cmp::Ordering::Equal => Some(format!(
+            "the site counts {counts}, and {held} were shown: one of its counts is behind"
+        )),
         std::cmp::Ordering::Less => Some(format!(
-            "the site counts {total}, and {held} were shown: it may still count what was deleted, or hide some from this reader"
+            "the site counts {counts}, and {held} were shown: it may still count what was deleted, or hide some from this reader"
         )),
         std::cmp::Ordering::Greater => Some(format!(
-            "the site counts {total}, and {held} are archived: some may be deleted, which no walk has proven yet"
+            "the site counts {counts}, and {held} are archived: some may be deleted, which no walk has proven yet"
         )),
     })
 }

@@ -4,6 +4,7 @@ mod answers;
 mod archiving;
 mod danmaku;
 mod deceits;
+mod shapes;
 mod site;
 mod world;
 
