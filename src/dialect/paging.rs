@@ -234,11 +234,13 @@ impl Paging {
         }
         match self.follow(at, shown, limit) {
             // The reply says that it is the last, and the site that there is far more.
-            Step::End if !at.again && lacks(at, shown).is_some() => Step::Next(Position {
-                again: true,
-                number: at.number + 1,
-                ..at.clone()
-            }),
+            Step::End if !at.again && self.by != By::Once && lacks(at, shown).is_some() => {
+                Step::Next(Position {
+                    again: true,
+                    number: at.number + 1,
+                    ..at.clone()
+                })
+            }
             // Every page has shown as many as every page said that there are.
             Step::End if self.is_whole(at, shown) => Step::End,
             Step::End if self.drifts() && seams && at.round + 1 < self.rounds => {

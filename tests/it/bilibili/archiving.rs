@@ -193,7 +193,7 @@ fn endure(roots: u64, all: u64, kills: usize, between: Duration) -> (usize, usiz
     for _ in 0..4 {
         codes.push(folder.shell.larder(&["run"]).code);
     }
-    assert_eq!(codes[2..], [0, 0], "{codes:?}");
+    assert_eq!(codes[2..], [0, 0], "{codes:?}: {:?}", folder.failures());
     folder.holds_all();
     let fetched = site.fetched();
     let most = fetched.values().max().copied().unwrap_or(0);

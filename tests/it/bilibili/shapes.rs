@@ -64,7 +64,7 @@ fn a_dialogue_goes_on_by_floor_until_its_last() {
     );
     let expected = json!({
         "kind": "reply", "id": "1:2:9", "url": "https://www.bilibili.com/video/av2#reply9", "author": {"id": "58426", "name": null},
-        "created": "2010-12-03T04:28:51Z", "text": "first", "parent": {"kind": "reply", "id": "1:2:6"},
+        "created": "2010-12-03T04:35:31Z", "text": "first", "parent": {"kind": "reply", "id": "1:2:6"},
         "tags": ["root:5", "dialog:9"],
         "files": [{"role": "picture", "index": 0, "url": "https://i0.hdslb.example/bfs/new_dyn/a.jpg", "width": 640, "height": 480}],
         "stats": {"likes": 9, "replies": 2, "replies_ever": 3, "floor": 7}
