@@ -76,8 +76,11 @@ impl Case {
         self.world.spawn_with(&["-q", "run"], faults).wait(LONG)
     }
 
-    /// Kills larder when this many files were asked for in all, and this long after that. Returns whether it was alive.
+    /// Kills larder when this many files were asked for in all, and this long after that; but not before all that was under
+    /// way at the death before had its turn, since what is met by three deaths is taken for their cause, and is given up.
+    /// Returns whether it was alive.
     pub(super) fn kill_after(&self, files: usize, pause: Duration) -> bool {
+        let files = files.max(self.world.booru.files_asked() + WORKERS + 4);
         let mut running = self.world.spawn(&["-q", "run"]);
         wait_for("files", LONG, || {
             running.is_over() || self.world.booru.files_asked() >= files
