@@ -11,6 +11,7 @@ mod mirrors;
 mod panic;
 mod policy;
 mod recheck;
+mod signer;
 mod under_way;
 mod walks;
 
@@ -27,6 +28,7 @@ pub use dry::{DryReport, dry_run};
 pub use hold::Patience;
 pub use mirrors::Mirrors;
 pub use policy::{Failure, Machine, judge};
+pub use signer::{Signed, Signer};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;
@@ -55,6 +57,8 @@ pub struct Context {
     pub http: Http,
     /// Which address of a site with several answers.
     pub mirrors: Mirrors,
+    /// What some sites must be shown to answer.
+    pub signer: Signer,
     /// Whose turn it is.
     pub pace: Pace,
     /// Limits and retries.
@@ -228,6 +232,7 @@ impl Runner {
                 archive,
                 http,
                 mirrors: Mirrors::default(),
+                signer: Signer::default(),
                 pace: Pace::new(),
                 network: config.network.clone(),
                 readers: Semaphore::new(READERS),
