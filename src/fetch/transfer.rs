@@ -114,10 +114,17 @@ impl Transfer<'_> {
             match self.request(half.take()).await? {
                 Step::Whole(whole) => {
                     let joined = whole.joined;
+                    // Before the connection is free for the next file: a slow disk must hold the downloads up, or what is
+                    // not written yet fills the memory.
+                    let storing = self.context.storing.acquire().await;
+                    let storing =
+                        storing.map_err(|_| Failure::new(Class::Storage, "larder is stopping"))?;
                     if !joined && let Some(asked) = asked.take() {
                         asked();
                     }
-                    match self.put(whole).await {
+                    let put = self.put(whole).await;
+                    drop(storing);
+                    match put {
                         Err(failure) if joined && is_refusal(failure.class) => {
                             tracing::info!(
                                 "Downloading in one piece what was joined wrongly: {}",
@@ -328,12 +335,6 @@ impl Transfer<'_> {
         } = whole;
         let hashes = [&wanted.md5, &wanted.sha1, &wanted.sha256];
         let told = framed || wanted.bytes.is_some() || hashes.into_iter().any(Option::is_some);
-        let _storing = self
-            .context
-            .storing
-            .acquire()
-            .await
-            .map_err(|_| Failure::new(Class::Storage, "larder is stopping"))?;
         let (archive, part) = (self.context.archive.clone(), self.part.clone());
         let page = html(&gathered);
         let putting = blocking(move || {
