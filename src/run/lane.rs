@@ -394,7 +394,8 @@ async fn failed(
     if throttle.by_account {
         runner.hold_site(site, host);
     }
-    drop(connection);
+    // Where the job pauses it is kept until that is known everywhere: the page is back in the queue before.
+    let _kept = matches!(verdict, Verdict::JobWaits).then_some(connection);
     let what = if task.is_page { "page" } else { "file" };
     if let Some(error) = failure.store {
         if error.trouble().is_some() {
