@@ -18,7 +18,7 @@ use crate::{
     config::{Config, Diagnostics, Job, Site},
     http::Http,
     pace::Pace,
-    run::{Active, DryReport, Ended, Patience, Runner, dry_run, walks},
+    run::{Active, DryReport, Ended, Means, Patience, Runner, dry_run, walks},
     session::Session,
     store::{PageTask, Reader, RunCounts, Store, Walks},
     text::{bytes, count, duration, one_line},
@@ -203,7 +203,7 @@ pub(super) async fn work(
     }
     let started = clock().now();
     let names: Vec<_> = jobs.iter().map(|(job, _)| job.name.clone()).collect();
-    let http = Http::new(&config.network)?;
+    let means = Means::of_one(Http::new(&config.network)?);
     // Whoever names an end wants larder to make the best of the time until then.
     let patience = match until {
         Some(_) => Patience::Waits,
@@ -214,7 +214,7 @@ pub(super) async fn work(
         jobs,
         session.store.clone(),
         session.archive.clone(),
-        http,
+        &means,
         patience,
         stop,
     )

@@ -103,6 +103,8 @@ pub struct Host {
     surplus: Arc<AtomicUsize>,
     requests: AtomicU64,
     throttled: AtomicU64,
+    /// What of these was told already.
+    told: Mutex<HostCounts>,
 }
 
 #[derive(Debug)]
@@ -173,6 +175,18 @@ impl Host {
             surplus: Arc::new(AtomicUsize::new(0)),
             requests: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
+            told: Mutex::default(),
+        }
+    }
+
+    /// What was counted since this was last asked.
+    pub fn fresh_counts(&self) -> HostCounts {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.counts();
+        let before = std::mem::replace(&mut *told, now);
+        HostCounts {
+            requests: now.requests - before.requests,
+            throttled: now.throttled - before.throttled,
         }
     }
 
