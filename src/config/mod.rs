@@ -27,6 +27,7 @@ use std::{
 
 pub use address::{AddressBook, NoPlace, Place};
 pub use cookies::CookieFile;
+pub use daemon::{Event, Listen, Notice, Way};
 pub use jobs::{LONGEST_NAME, checked_name};
 pub use reader::{Diagnostic, Diagnostics, Source};
 pub use secret::Secret;
@@ -52,8 +53,14 @@ pub struct Config {
     pub catalog: Catalog,
     /// Jobs that `larder add` keeps and that do not fit the configuration any more.
     pub unfit: Vec<UnfitJob>,
+    /// Where the daemon answers.
+    pub listen: Option<Listen>,
+    /// Whom the daemon tells.
+    pub notices: Vec<Notice>,
     /// The patterns of `include`.
     include: Vec<PathBuf>,
+    /// The patterns of `dialects`.
+    dialects: Vec<PathBuf>,
 }
 
 /// A job that is kept in the database and cannot be read.
@@ -375,6 +382,20 @@ impl Config {
     pub fn site(&self, name: &str) -> Option<Arc<Site>> {
         let own = self.sites.get(name).cloned();
         own.or_else(|| sites::built_in(&self.catalog, name).map(Arc::new))
+    }
+
+    /// Every file that this configuration is made of and that is there now: its own, those of its patterns, cookies.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let patterns = self.include.iter().chain(&self.dialects);
+        let mut files: Vec<_> = patterns
+            .flat_map(|pattern| paths::matched_by(pattern))
+            .collect();
+        let cookies = self.sites.values().filter_map(|s| s.cookies_file.as_ref());
+        files.extend(cookies.map(|file| file.path.clone()));
+        files.push(self.path.clone());
+        files.sort();
+        files.dedup();
+        files
     }
 
     /// Whether `include` would read a file at `path`, which lies beside the configuration.

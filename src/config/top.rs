@@ -6,7 +6,7 @@ use std::{fs, io, path::Path};
 
 use super::{
     Archive, Config, Diagnostic, Diagnostics, KeptJob, MinFree, Source,
-    daemon::{daemon, notify},
+    daemon::{daemon as daemon_keys, notify},
     jobs::Jobs,
     network::network,
     paths::{path_of, patterns, sources},
@@ -85,12 +85,10 @@ fn root(root: Table<'_>, kept: impl FnOnce(&Archive) -> Vec<KeptJob>) -> Option<
     for table in root.get("jobs").iter().flat_map(tables) {
         jobs.read(table, None, &mut sites);
     }
-    if let Some(table) = root.get("daemon").and_then(|node| node.table()) {
-        daemon(table);
-    }
-    for table in root.get("notify").iter().flat_map(tables) {
-        notify(table);
-    }
+    let daemon = root.get("daemon").and_then(|node| node.table());
+    let listen = daemon.and_then(daemon_keys);
+    let notices = root.get("notify");
+    let notices = notices.iter().flat_map(tables).filter_map(notify).collect();
     root.finish();
     for source in include.iter().flat_map(sources) {
         Table::parse(&source, diagnostics, |table| {
@@ -108,7 +106,10 @@ fn root(root: Table<'_>, kept: impl FnOnce(&Archive) -> Vec<KeptJob>) -> Option<
         jobs: jobs.into_vec(),
         catalog,
         unfit,
+        listen,
+        notices,
         include: include.iter().flat_map(patterns).collect(),
+        dialects: dialects.iter().flat_map(patterns).collect(),
     })
 }
 

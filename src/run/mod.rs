@@ -314,7 +314,9 @@ impl Runner {
             );
             // What was given to the store is stored; the store itself can end once nobody holds it.
             self.abandon.cancel();
-            self.context.store.hurry();
+            if self.attends {
+                self.context.store.hurry();
+            }
             self.tracker.wait().await;
         }
         self.keep_hosts().await;
@@ -336,7 +338,9 @@ impl Runner {
                 return Ok(());
             }
             if self.stop.is_cancelled() {
-                self.note_stop().await;
+                if self.attends {
+                    self.note_stop().await;
+                }
                 return Ok(());
             }
             // Nothing is lost when one of these is dropped: each only says that it is time to look again.
@@ -482,6 +486,18 @@ impl Runner {
         }
     }
 
+    /// Ends the run of a job that somebody holds.
+    pub fn pause_by_hand(&self, job: i64) {
+        if let Some(active) = self.jobs.get(&job).filter(|active| !active.is_over()) {
+            tracing::info!(job.name = %active.job.name, "Pausing the job `{}`, as asked", active.job.name);
+            active.end(Ended::Paused {
+                reason: store::BY_USER,
+                message: store::BY_HAND.to_owned(),
+            });
+            self.ended.notify_one();
+        }
+    }
+
     /// Does what other processes have asked for, a part at a time: the work goes on meanwhile.
     async fn do_what_was_asked(&self) -> Result<(), store::Error> {
         loop {
@@ -495,6 +511,9 @@ impl Runner {
             }
             for job in &answered.forgotten {
                 self.forget(*job);
+            }
+            for job in &answered.paused {
+                self.pause_by_hand(*job);
             }
             if !answered.more {
                 return Ok(());
