@@ -187,6 +187,24 @@ pub struct Site {
     pub vars: BTreeMap<String, String>,
 }
 
+impl Site {
+    /// Environment variables of its secrets that are not set.
+    pub fn unset(&self) -> Vec<&str> {
+        fn missing(secret: &Secret) -> Option<&str> {
+            match secret {
+                Secret::Unset { variable } => Some(variable.as_str()),
+                Secret::Known(_) => None,
+            }
+        }
+        let login = self.login.as_ref().map(|login| match &login.proof {
+            Proof::Password(secret) | Proof::ApiKey(secret) => secret,
+        });
+        let named = self.cookies.iter().chain(&self.headers);
+        let named = named.map(|(_, secret)| secret);
+        named.chain(login).filter_map(missing).collect()
+    }
+}
+
 /// `login` of a site.
 #[derive(Debug, Clone)]
 pub struct Login {
@@ -364,6 +382,11 @@ impl Config {
     /// Every mistake found, in the order of the files; never an empty list.
     pub fn load(path: &Path) -> Result<Self, Vec<Diagnostic>> {
         top::load(path, |_| Vec::new())
+    }
+
+    /// Nothing but the archive that the file names, where its rest is wrong: for what must be said all the same.
+    pub fn bare(path: &Path) -> Option<Self> {
+        top::bare(path)
     }
 
     /// Reads `path`, everything it includes, and the jobs that `kept` finds beside the archive. One of a name that a file

@@ -51,6 +51,30 @@ pub(super) fn load(
     }
 }
 
+/// A configuration of nothing but the archive that the file at `path` names, whatever else is wrong with it.
+pub(super) fn bare(path: &Path) -> Option<Config> {
+    let source = Source::new(path, fs::read_to_string(path).ok()?);
+    let diagnostics = Diagnostics::default();
+    let archive = Table::parse(&source, &diagnostics, |root| {
+        root.get("archive")
+            .and_then(|node| node.table())
+            .and_then(archive)
+    });
+    Some(Config {
+        path: path.to_owned(),
+        archive: archive.flatten()?,
+        network: network(None),
+        sites: std::collections::BTreeMap::new(),
+        jobs: Vec::new(),
+        catalog: Catalog::built_in(),
+        unfit: Vec::new(),
+        listen: None,
+        notices: Vec::new(),
+        include: Vec::new(),
+        dialects: Vec::new(),
+    })
+}
+
 /// Reads a configuration whose text is at hand.
 pub(super) fn read(
     source: Source,

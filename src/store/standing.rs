@@ -67,6 +67,16 @@ impl Reader {
 }
 
 impl Group<'_> {
+    /// Takes back every claim of a job that nobody works on: what a stop could not wait for. Uses tasks_leased.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn take_back(&mut self, job: i64) -> Result<(), Error> {
+        let sql = "UPDATE tasks SET state = 'ready', token = NULL, lease = NULL WHERE state = 'leased' AND job = ?";
+        self.db.prepare_cached(sql)?.execute([job])?;
+        Ok(())
+    }
+
     /// Keeps why a changed configuration is refused, for `status`; `None` when the one that is read is in force.
     ///
     /// # Errors

@@ -129,7 +129,11 @@ fn a_missed_start_runs_at_the_next_opening_of_the_window() {
         ..ran("2026-01-11T07:00:00Z")
     };
     let morning = now("2026-01-11T07:30:00Z", "UTC");
-    let Plan::At { time: again, window } = plan(&job, Some(&cut), None, &morning) else {
+    let Plan::At {
+        time: again,
+        window,
+    } = plan(&job, Some(&cut), None, &morning)
+    else {
         panic!("it runs outside of its window")
     };
     assert_eq!((again, window), (time("2026-01-11T23:00:00Z"), true));
