@@ -116,7 +116,11 @@ pub async fn run(
     hangup: Arc<Notify>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let config = Arc::new(configuration(&options.config, Vec::new()).map_err(Error::Config)?);
+    let load = || configuration(&options.config, Vec::new()).map_err(Error::Config);
+    let mut watch = Watch::default();
+    // Read once for its files and once after they are watched: a change in between is not missed.
+    watch.read(&load()?.files());
+    let config = Arc::new(load()?);
     let session = Session::open(&config, "daemon", clock.clone())?;
     let means = Means::of_many(Http::new(&config.network).map_err(Error::Http)?);
     let mut daemon = Daemon {
@@ -129,7 +133,7 @@ pub async fn run(
         later: BTreeMap::new(),
         unfit: BTreeSet::new(),
         since: clock.now(),
-        watch: Watch::default(),
+        watch,
         systemd: Systemd::from_env(),
         ended: Arc::default(),
         read: true,
@@ -145,7 +149,6 @@ pub async fn run(
 
 impl Daemon {
     async fn work(&mut self, hangup: &Notify, stop: &CancellationToken) -> Result<(), Error> {
-        self.watch.read(&self.config.files());
         self.accept().await?;
         tracing::info!(
             jobs = self.config.jobs.len(),

@@ -17,6 +17,9 @@ impl Daemon {
         changed: Option<&BTreeSet<PathBuf>>,
     ) -> Result<(), Error> {
         self.systemd.reloading();
+        if changed.is_none() {
+            self.watch.read(&self.config.files());
+        }
         let path = self.options.config.clone();
         let load = tokio::task::spawn_blocking(move || configuration(&path, Vec::new()));
         let loaded = match load.await {
@@ -128,7 +131,7 @@ impl Daemon {
         self.unfit.clear();
         self.later.clear();
         self.config = Arc::new(config);
-        self.watch.read(&self.config.files());
+        self.watch.also(&self.config.files());
         self.read = true;
         Ok(())
     }

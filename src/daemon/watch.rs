@@ -16,10 +16,17 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Takes these files as read now.
+    /// Takes these files as they are now; what changes from now on is told, so they are read after this.
     pub(super) fn read(&mut self, files: &[PathBuf]) {
         self.read = prints(files);
         self.seen = None;
+    }
+
+    /// Looks at these files too, as they are now.
+    pub(super) fn also(&mut self, files: &[PathBuf]) {
+        for (path, print) in prints(files) {
+            self.read.entry(path).or_insert(print);
+        }
     }
 
     /// The files that have changed since they were read, once they look the same at two looks in a row.
