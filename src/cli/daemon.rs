@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ConfigErrors, clock, exit,
+    ConfigErrors, clock, exit, load, print,
     run::{Signals, runtime},
 };
 use crate::daemon::{self, Options};
@@ -21,10 +21,21 @@ const LOOK: Duration = Duration::from_secs(1);
 up for once. A run that was interrupted goes on. Changed files of the configuration are read at once, or at SIGHUP; where \
 there is a mistake, the configuration before stays and `larder status` says so. SIGTERM and SIGINT end it within ten seconds."
 )]
-pub(super) struct Daemon {}
+pub(super) struct Daemon {
+    /// Print a hardened unit for systemd instead
+    #[arg(long)]
+    print_unit: bool,
+}
 
 impl Daemon {
     pub(super) fn run(&self, path: &Path) -> anyhow::Result<u8> {
+        if self.print_unit {
+            let config = load(path)?;
+            let program = std::env::current_exe().context("find larder's own path")?;
+            let path = std::path::absolute(path).context("find the configuration")?;
+            print(daemon::unit::unit(&config, &program, &path))?;
+            return Ok(exit::OK);
+        }
         let options = Options {
             config: path.to_owned(),
             look: LOOK,

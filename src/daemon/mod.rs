@@ -5,9 +5,13 @@
 //! all of them share the pace of the hosts.
 //! **Invariant:** a job is begun only after its last run has ended in this process.
 
+mod face;
+mod metrics;
+mod notices;
 mod reload;
 pub mod schedule;
 mod systemd;
+pub mod unit;
 mod watch;
 
 use std::{
@@ -17,17 +21,24 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, task::JoinHandle};
+use serde_json::json;
+use tokio::{
+    sync::{Notify, watch as told},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    face::Face,
+    notices::{Fact, Notices},
     schedule::{Now, Plan, is_full, plan},
     systemd::Systemd,
     watch::Watch,
 };
 use crate::{
     clock::{Clock, Millis},
-    config::{Config, Diagnostic, Job},
+    config::{Config, Diagnostic, Event, Job},
+    disk::Trouble,
     http::{self, Http},
     run::{Ended, Means, Patience, Runner, walks},
     session::{self, Session, configuration},
@@ -97,6 +108,14 @@ struct Daemon {
     since: Millis,
     watch: Watch,
     systemd: Systemd,
+    face: Option<Face>,
+    /// The configuration in force, for the face.
+    in_force: told::Sender<Arc<Config>>,
+    notices: Notices,
+    /// What keeps the archive from being written, as it was told.
+    trouble: Option<Trouble>,
+    /// Damaged objects, as they were told.
+    damaged: Option<i64>,
     /// Told when a run has ended.
     ended: Arc<Notify>,
     /// Whether the database must be read again.
@@ -135,6 +154,11 @@ pub async fn run(
         since: clock.now(),
         watch,
         systemd: Systemd::from_env(),
+        face: None,
+        in_force: told::Sender::new(config.clone()),
+        notices: Notices::new(),
+        trouble: None,
+        damaged: None,
         ended: Arc::default(),
         read: true,
         renew: false,
@@ -155,6 +179,7 @@ impl Daemon {
             "The daemon keeps {} jobs",
             count(self.config.jobs.len() as i64)
         );
+        self.open_face().await;
         self.systemd.ready();
         let mut tick = tokio::time::interval(self.options.look);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -191,7 +216,56 @@ impl Daemon {
             self.reload(Some(&changed)).await?;
         }
         self.close_windows();
+        self.tell_of_trouble();
         Ok(())
+    }
+
+    /// Answers where the configuration says.
+    async fn open_face(&mut self) {
+        self.in_force.send_replace(self.config.clone());
+        let wanted = self.config.listen.clone();
+        if self.face.as_ref().map(Face::listen) == wanted.as_ref() {
+            return;
+        }
+        if let Some(face) = self.face.take() {
+            face.close().await;
+        }
+        let Some(listen) = wanted else { return };
+        match Face::open(listen, self.in_force.subscribe(), self.clock.clone()).await {
+            Ok(face) => self.face = Some(face),
+            // The archive matters more.
+            Err(error) => tracing::error!("Cannot listen on {error}; the daemon works without"),
+        }
+    }
+
+    /// Tells people when the archive cannot be written.
+    fn tell_of_trouble(&mut self) {
+        let trouble = self
+            .running
+            .values()
+            .find_map(|running| running.runner.held());
+        if trouble != self.trouble
+            && let Some(trouble) = trouble
+        {
+            let facts = vec![("reason", json!(trouble.word()))];
+            let message = format!("the archive cannot be written: {}", trouble.advice());
+            self.notify(Event::Disk, message, facts);
+        }
+        self.trouble = trouble;
+    }
+
+    fn notify(&self, event: Event, message: String, facts: Vec<(&'static str, serde_json::Value)>) {
+        let archive = (
+            "archive",
+            json!(self.config.archive.path.display().to_string()),
+        );
+        let fact = Fact {
+            event,
+            message,
+            facts: [vec![archive], facts].concat(),
+        };
+        self.notices
+            .tell(&self.config.notices, &self.means.http, &fact);
     }
 
     /// Does what other processes have asked for.
@@ -296,6 +370,37 @@ impl Daemon {
             // Said where it happened.
             _ => {}
         }
+        let (result, reason, message) = match ended {
+            Some(Ended::Done) if counts.pages_failed > 0 => ("failed", None, None),
+            Some(Ended::Done) => ("done", None, None),
+            Some(Ended::Paused { reason, message }) => ("paused", Some(reason), Some(message)),
+            // It goes on.
+            _ => return,
+        };
+        let words = match (&message, reason) {
+            (Some(message), Some(reason)) => format!("{name}: paused ({reason}): {message}"),
+            _ => format!(
+                "{name}: {result}: {} new items, {} changed, {} files, {} failed",
+                count(new),
+                count(changed),
+                count(files),
+                count(failed)
+            ),
+        };
+        let facts = vec![
+            ("job", json!(name)),
+            ("result", json!(result)),
+            ("reason", json!(reason)),
+            ("new", json!(new)),
+            ("changed", json!(changed)),
+            ("files", json!(files)),
+            ("failed", json!(failed)),
+            ("bytes", json!(counts.bytes)),
+        ];
+        if reason.is_some_and(|reason| matches!(reason, "auth" | "blocked")) {
+            self.notify(Event::Auth, words.clone(), facts.clone());
+        }
+        self.notify(Event::End, words, facts);
     }
 
     /// Begins every job that is due.
@@ -404,12 +509,26 @@ impl Daemon {
 
     async fn read_standings(&mut self) -> Result<(), Error> {
         let state = self.config.archive.state.clone();
-        let read = move || -> Result<Vec<Standing>, store::Error> {
-            Reader::open(&state)?.map_or(Ok(Vec::new()), |reader| reader.standings())
+        let read = move || -> Result<(Vec<Standing>, i64), store::Error> {
+            Reader::open(&state)?.map_or(Ok((Vec::new(), 0)), |reader| {
+                Ok((reader.standings()?, reader.damaged()?))
+            })
         };
         let read = tokio::task::spawn_blocking(read).await;
-        let read = read.map_err(|error| store::Error::Stopped(error.to_string()))??;
-        self.standings = read.into_iter().map(|s| (s.name.clone(), s)).collect();
+        let (standings, damaged) =
+            read.map_err(|error| store::Error::Stopped(error.to_string()))??;
+        self.standings = standings.into_iter().map(|s| (s.name.clone(), s)).collect();
+        let before = self.damaged.replace(damaged).unwrap_or(damaged);
+        if damaged > before {
+            let more = damaged - before;
+            let message = format!(
+                "{} objects of the archive are damaged, {} of them found now: `larder verify --repair` fetches what it can",
+                count(damaged),
+                count(more)
+            );
+            let facts = vec![("damaged", json!(damaged)), ("found", json!(more))];
+            self.notify(Event::Damage, message, facts);
+        }
         Ok(())
     }
 
@@ -478,6 +597,10 @@ impl Daemon {
         }
         hurry.abort();
         let _ = hurry.await;
+        if let Some(face) = self.face.take() {
+            face.close().await;
+        }
+        self.notices.end().await;
         self.session.close().await;
         tracing::info!("Stopped");
     }

@@ -132,6 +132,7 @@ impl Daemon {
         self.later.clear();
         self.config = Arc::new(config);
         self.watch.also(&self.config.files());
+        self.open_face().await;
         self.read = true;
         Ok(())
     }
@@ -141,7 +142,10 @@ impl Daemon {
         let path = self.options.config.clone();
         let load = tokio::task::spawn_blocking(move || configuration(&path, Vec::new()));
         match load.await {
-            Ok(Ok(config)) => self.config = Arc::new(config),
+            Ok(Ok(config)) => {
+                self.config = Arc::new(config);
+                self.in_force.send_replace(self.config.clone());
+            }
             // Said when it changed; they are taken in with the next good one.
             _ => tracing::warn!("What was added waits until the configuration is mended"),
         }

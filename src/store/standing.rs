@@ -52,6 +52,28 @@ impl Reader {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// How many failures there are, by job and class. Uses tasks_failed.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn failed_by_class(&self) -> Result<Vec<(String, String, i64)>, Error> {
+        let mut select = self.db.prepare(
+            "SELECT j.name, coalesce(t.class, ''), count(*) FROM tasks t JOIN jobs j ON j.id = t.job
+             WHERE t.state = 'failed' GROUP BY t.job, t.class ORDER BY j.name, t.class",
+        )?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Objects known to be damaged.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn damaged(&self) -> Result<i64, Error> {
+        let sql = "SELECT count(*) FROM damage";
+        Ok(self.db.query_row(sql, [], |row| row.get(0))?)
+    }
+
     /// Why the daemon goes on with the configuration before the last change.
     ///
     /// # Errors

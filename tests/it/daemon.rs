@@ -347,3 +347,153 @@ fn a_reload_changes_a_run_under_way() {
     let cookie = |nth: usize| pages[nth].header("cookie").unwrap_or_default().to_owned();
     assert_eq!((cookie(0), cookie(2)), ("a=1".to_owned(), "a=2".to_owned()));
 }
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// One request, by hand; the whole reply.
+fn ask(port: u16, path: &str, host: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("it answers");
+    reply
+}
+
+#[test]
+fn fault_94_the_daemon_answers_on_its_own_name_and_to_no_foreign_page() {
+    let mut world = World::new(Booru::builder().posts(20));
+    let port = free_port();
+    let listen = format!("every = \"1h\"\n[daemon]\nlisten = \"127.0.0.1:{port}\"");
+    world.job("seed", &listen);
+    let running = start(&world);
+    wait_for_runs(&world, JOB, 1);
+    let own = format!("127.0.0.1:{port}");
+    assert!(ask(port, "/healthz", &own).ends_with("ok\n"));
+    let metrics = ask(port, "/metrics", &own);
+    for line in [
+        "larder_archive_items 20\n",
+        "larder_job_state{job=\"all\",state=\"done\",reason=\"\"} 1\n",
+        "larder_job_runs_total{job=\"all\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    assert!(ask(port, "/status.json", "localhost").contains("\"kind\":\"daemon\""));
+    for host in [
+        "evil.example",
+        &format!("evil.example:{port}"),
+        "localhost.evil.example",
+    ] {
+        for path in ["/metrics", "/status.json", "/healthz"] {
+            let reply = ask(port, path, host);
+            assert!(reply.starts_with("HTTP/1.1 403 "), "{host}: {reply}");
+            assert!(!reply.contains("larder_"), "{reply}");
+        }
+    }
+    let reply = ask(port, "/status.json", &own).to_lowercase();
+    assert!(!reply.contains("access-control"), "{reply}");
+    // A socket instead, at once.
+    let socket = world.archive("face");
+    let listen = format!(
+        "every = \"1h\"\n[daemon]\nlisten = \"unix:{}\"",
+        socket.display()
+    );
+    world.job("seed", &listen);
+    wait_for("the socket", LONG, || socket.exists());
+    wait_for("the port to close", LONG, || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_err()
+    });
+    end(running);
+    assert!(!socket.exists());
+}
+
+#[test]
+fn programs_are_told_what_happened_and_none_of_the_secrets() {
+    let mut world = World::new(Booru::builder().posts(20));
+    let told = world.archive("../told");
+    fs::create_dir(&told).expect("ours");
+    let script = format!(
+        "env > {0}/$LARDER_EVENT.env; cat > {0}/$LARDER_EVENT.new; mv {0}/$LARDER_EVENT.new {0}/$LARDER_EVENT.json",
+        told.display()
+    );
+    let keys = format!(
+        "every = \"1h\"\n[[notify]]\non = [\"end\", \"auth\"]\ncommand = [\"/bin/sh\", \"-c\", \"{script}\"]\n\
+         [[notify]]\non = [\"end\"]\nurl = \"{}/hook/S3CRET\"\n\
+         [[notify]]\non = [\"disk\"]\ncommand = [\"/bin/sh\", \"-c\", \"touch {}/never\"]",
+        world.booru.url(),
+        told.display()
+    );
+    world.job("seed", &keys);
+    let running = start(&world);
+    let read = |name: &str| fs::read_to_string(told.join(name)).unwrap_or_default();
+    wait_for("the end", LONG, || !read("end.json").is_empty());
+    let fact: Value = serde_json::from_str(&read("end.json")).expect("JSON");
+    assert_eq!(
+        (&fact["event"], &fact["job"], &fact["result"], &fact["new"]),
+        (&"end".into(), &JOB.into(), &"done".into(), &20.into())
+    );
+    let env = read("end.env");
+    assert!(
+        env.contains("LARDER_JOB=all\n") && env.contains("LARDER_NEW=20\n"),
+        "{env}"
+    );
+    assert!(!env.contains("CARGO"), "{env}");
+    let hook = || {
+        world
+            .booru
+            .log()
+            .into_iter()
+            .find(|asked| asked.path == "/hook/S3CRET")
+    };
+    wait_for("the hook", LONG, || hook().is_some());
+    // The login ends.
+    let refused = || Fault::Status(401, vec![], "log in".into());
+    world
+        .booru
+        .script(What::Page, (0..20).map(|_| refused()).collect());
+    world.also(
+        "more",
+        "more",
+        &format!("every = \"1h\"\n{}", &keys["every = \"1h\"\n".len()..]),
+    );
+    let config = fs::read_to_string(world.config()).expect("ours");
+    let once = config.replacen(&keys["every = \"1h\"\n".len()..], "", 1);
+    fs::write(world.config(), once).expect("ours");
+    wait_for("the auth notice", LONG, || {
+        read("auth.json").contains("\"auth\"")
+    });
+    let said = end(running);
+    assert!(!said.contains("S3CRET"), "{said}");
+    assert!(!told.join("never").exists());
+}
+
+#[test]
+fn the_unit_names_what_may_be_written_and_the_log_is_json_when_asked_for() {
+    let mut world = World::new(Booru::builder().posts(3));
+    world.job("seed", "every = \"1h\"");
+    let unit = world.larder(&["daemon", "--print-unit"]).expect(0).stdout;
+    let archive = world.archive("");
+    let archive = archive.to_str().expect("text").trim_end_matches('/');
+    assert!(
+        unit.contains(&format!("ReadWritePaths={archive}\n")),
+        "{unit}"
+    );
+    assert!(
+        unit.contains("Type=notify-reload") && unit.contains("daemon\n"),
+        "{unit}"
+    );
+    assert!(!world.archive("LARDER").exists(), "nothing is made");
+    let running = world.spawn(&["--log-format", "json", "daemon"]);
+    wait_for_runs(&world, JOB, 1);
+    let said = end(running);
+    for line in said.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert!(line["timestamp"].is_string(), "{line}");
+    }
+    assert!(said.contains("Ran `all`"), "{said}");
+}
