@@ -268,7 +268,9 @@ fn what_is_added_retried_and_forgotten_takes_effect_in_a_running_daemon() {
     wait_for_runs(&world, JOB, 1);
     wait_for("the failure", LONG, || world.classes() == ["http_404"]);
     world.larder(&["retry"]).expect(0);
-    wait_for("the file", LONG, || world.classes().is_empty());
+    wait_for("the file", LONG, || {
+        world.classes().is_empty() && world.posts()[&id]["files"][0]["sha256"].is_string()
+    });
     world.holds_everything();
     let url = format!("{}/post?tags=added", world.booru.url());
     world.larder(&["add", &url, "--name", "new"]).expect(0);
@@ -415,7 +417,7 @@ fn fault_94_the_daemon_answers_on_its_own_name_and_to_no_foreign_page() {
 #[test]
 fn programs_are_told_what_happened_and_none_of_the_secrets() {
     let mut world = World::new(Booru::builder().posts(20));
-    let told = world.archive("../told");
+    let told = world.config().with_file_name("told");
     fs::create_dir(&told).expect("ours");
     let script = format!(
         "env > {0}/$LARDER_EVENT.env; cat > {0}/$LARDER_EVENT.new; mv {0}/$LARDER_EVENT.new {0}/$LARDER_EVENT.json",
