@@ -9,6 +9,7 @@
 use std::{
     fs,
     io::{self, BufReader, Read},
+    path::Path,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -28,22 +29,38 @@ impl Archive {
     /// # Errors
     /// When the disk refuses, or does not give back what was written.
     pub fn make_segment(&self, base: u64, bytes: u64, last_seq: u64) -> Result<Segment, Error> {
-        let (log, temp) = (self.log_path(), self.root.join("staging/segment"));
+        let temp = self.root.join("staging/segment");
+        let made = self.compress(&temp, base, bytes, last_seq);
+        if made.is_err() {
+            // What cannot be removed now is removed by the next try, or the next start.
+            let _ = disk::remove(&temp);
+        }
+        made
+    }
+
+    fn compress(
+        &self,
+        temp: &Path,
+        base: u64,
+        bytes: u64,
+        last_seq: u64,
+    ) -> Result<Segment, Error> {
+        let log = self.log_path();
         let lines = fs::File::open(&log).map_err(Error::io("open", &log))?;
         if temp.exists() {
             // What is left of an earlier try.
-            disk::remove(&temp).map_err(Error::io("remove", &temp))?;
+            disk::remove(temp).map_err(Error::io("remove", temp))?;
         }
-        let file = disk::create(&temp, 0o444).map_err(Error::io("make", &temp))?;
+        let file = disk::create(temp, 0o444).map_err(Error::io("make", temp))?;
         let lines = BufReader::with_capacity(1 << 18, lines.take(bytes));
-        let mut out = disk::Writer::new(&file, &temp);
-        let written = segments::write(lines, &mut out).map_err(Error::io("write", &temp))?;
-        disk::sync(&file, &temp).map_err(Error::io("sync", &temp))?;
+        let mut out = disk::Writer::new(&file, temp);
+        let written = segments::write(lines, &mut out).map_err(Error::io("write", temp))?;
+        disk::sync(&file, temp).map_err(Error::io("sync", temp))?;
         drop(file);
-        let opened = Opened::new(&temp, Some(written.bytes))?;
+        let opened = Opened::new(temp, Some(written.bytes))?;
         let mut again = Sha256::new();
         for frame in &opened.frames {
-            again.update(opened.read(frame).map_err(Error::io("read", &temp))?);
+            again.update(opened.read(frame).map_err(Error::io("read", temp))?);
         }
         if written.bytes != bytes || Digest::new(again.finalize().into()) != written.lines {
             let error = io::Error::new(io::ErrorKind::InvalidData, "it does not read as written");
@@ -56,7 +73,7 @@ impl Archive {
             last_seq,
         };
         let path = self.records().join(segment.file_name());
-        disk::rename(&temp, &path).map_err(Error::io("rename", &path))?;
+        disk::rename(temp, &path).map_err(Error::io("rename", &path))?;
         sync_dir(&self.records())?;
         Ok(segment)
     }

@@ -130,8 +130,9 @@ async fn check_database(runner: &Runner, state: &Path, doubt: Doubt) -> Result<b
             reader.check_table(&table)
         });
         tokio::pin!(check);
-        // A check that a stop cuts short is made anew by the next run.
+        // A check that a stop cuts short is made anew by the next run. It must have begun, or nobody would tell.
         tokio::select! {
+            biased;
             checked = &mut check => checked?,
             () = runner.stop.cancelled() => {
                 if let Ok(reader) = told.await {

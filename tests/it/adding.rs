@@ -257,7 +257,7 @@ fn what_is_not_recognised_says_what_is_known_and_leaves_nothing() {
         ),
         (
             "www.YANDE.re/static/more",
-            &["yande.re", "`/post?tags={tags}`", "`/post/show/{id}/*`"],
+            &["yande.re", "`larder sites yande.re` lists"],
         ),
         (
             "https://yande.re/post?tags=order:random",

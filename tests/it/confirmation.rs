@@ -208,7 +208,7 @@ fn crash_long_power_cuts_on_ext4() {
             println!("no ext4 of our own can be mounted: nothing was confirmed");
             return;
         };
-        let case = Case::new(400);
+        let case = Case::new(600);
         case.world.write("min_free = \"1 MiB\"");
         fs::create_dir(disk.mount_point().join("archive")).expect("ours");
         // Larder makes durable what it makes, not what was there before it.
@@ -220,9 +220,11 @@ fn crash_long_power_cuts_on_ext4() {
         .expect("ours");
         let mut rng = fastrand::Rng::with_seed(seed);
         seed += 1;
-        let mut marks: Vec<_> = (0..20).map(|_| rng.usize(0..360)).collect();
+        let mut marks: Vec<_> = (0..20).map(|_| rng.usize(0..540)).collect();
         marks.sort_unstable();
         for mark in marks {
+            // As in `Case::kill_after`: what is met by three deaths is given up.
+            let mark = mark.max(case.world.booru.files_asked() + WORKERS + 4);
             let mut running = case.world.spawn(&["-q", "run"]);
             wait_for("files", 4 * LONG, || {
                 running.is_over() || case.world.booru.files_asked() >= mark

@@ -1,5 +1,5 @@
 //! Deaths at random, over a run of many files. The long form is one command:
-//! `LARDER_KILLS=2000 cargo test --locked --release --test it crash_long -- --ignored --nocapture`
+//! `LARDER_KILLS=2000 LARDER_SEED=100 cargo test --locked --release --test it crash_long -- --ignored --nocapture`
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ fn killed_at_random(posts: usize, kills: usize, seed: u64) -> (usize, usize) {
         assert_eq!(case.claims_hold(), Ok(()), "seed {seed}, at {mark} files");
     }
     assert_eq!(case.finish(), Ok(()), "seed {seed}");
-    assert_eq!(case.is_whole(), Ok(()), "seed {seed}");
+    let failures = case.world.larder(&["failures"]).text();
+    assert_eq!(case.is_whole(), Ok(()), "seed {seed}: {failures}");
     let again = case.asked_again();
     assert!(
         again <= killed * WORKERS,
@@ -47,7 +48,9 @@ fn kills_at_random_moments_lose_nothing() {
     let kills: usize = kills.map_or(2000, |kills| {
         kills.parse().expect("LARDER_KILLS is a number")
     });
-    let (mut killed, mut again, mut seed) = (0, 0, 100);
+    let seed = std::env::var("LARDER_SEED").ok();
+    let mut seed: u64 = seed.map_or(100, |seed| seed.parse().expect("LARDER_SEED is a number"));
+    let (mut killed, mut again) = (0, 0);
     while killed < kills {
         let (more, asked) = killed_at_random(POSTS, KILLS, seed);
         killed += more;

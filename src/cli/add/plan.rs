@@ -19,8 +19,10 @@ use crate::{
 const MOST_JOINED: usize = 200;
 /// Characters of a name that is made up; there must be room for a number behind it.
 const LONG_NAME: usize = 48;
-/// Jobs, or addresses, that are named one by one.
+/// Jobs that are named one by one.
 const MOST_NAMED: usize = 20;
+/// Bytes of addresses that a message names one by one.
+const LONG_LIST: usize = 300;
 /// Lines of a job's addresses in its definition.
 const MOST_LINES: usize = 3;
 
@@ -44,7 +46,7 @@ impl Found {
             let known: Vec<_> = dialect.addresses().map(|address| format!("`{address}`")).collect();
             if known.is_empty() {
                 format!("`{shown}` is of {name}, whose dialect knows no web addresses; write a job (`larder sites {name}`)")
-            } else if known.len() > MOST_NAMED {
+            } else if known.iter().map(String::len).sum::<usize>() > LONG_LIST {
                 format!("`{shown}` is of {name}, but none of the addresses that can be added; `larder sites {name}` lists those")
             } else {
                 format!("`{shown}` is of {name}, but none of the addresses that can be added; those are {}", known.join(", "))
