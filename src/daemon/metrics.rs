@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use super::face::Failed;
 use crate::status::{JobStatus, Status};
 
+/// A figure of a job, where it has one.
+type Pick = fn(&JobStatus) -> Option<i64>;
+
 /// Every figure of the status, each with its help and type.
 pub(super) fn metrics(status: &Status, failed: &Failed) -> String {
     let mut out = Page::default();
@@ -46,7 +49,6 @@ pub(super) fn metrics(status: &Status, failed: &Failed) -> String {
         ];
         out.line("larder_job_state", &labels, 1);
     }
-    type Pick = fn(&JobStatus) -> Option<i64>;
     let of_jobs: [(&str, &str, &str, Pick); 9] = [
         ("larder_job_runs_total", "counter", "Runs", |job| {
             Some(job.life[0])

@@ -161,9 +161,10 @@ async fn command(argv: &[String], fact: &Fact) -> Result<(), String> {
             .await;
     }
     let status = child.wait().await.map_err(|error| error.to_string())?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("it ended with {status}")),
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("it ended with {status}"))
     }
 }
 

@@ -73,21 +73,27 @@ mod tests {
         let (one, two) = (path("one"), path("two"));
         fs::write(&one, "a").expect("a file");
         let mut watch = Watch::default();
-        watch.read(&[one.clone()]);
-        assert_eq!(watch.look(&[one.clone()]), None);
+        watch.read(std::slice::from_ref(&one));
+        assert_eq!(watch.look(std::slice::from_ref(&one)), None);
         fs::write(&one, "ab").expect("a file");
-        assert_eq!(watch.look(&[one.clone()]), None, "it may be half of it");
+        assert_eq!(
+            watch.look(std::slice::from_ref(&one)),
+            None,
+            "it may be half of it"
+        );
         fs::write(&one, "abc").expect("a file");
-        assert_eq!(watch.look(&[one.clone()]), None, "so it was");
-        let changed = watch.look(&[one.clone()]).expect("it has settled");
+        assert_eq!(watch.look(std::slice::from_ref(&one)), None, "so it was");
+        let changed = watch
+            .look(std::slice::from_ref(&one))
+            .expect("it has settled");
         assert_eq!(changed, BTreeSet::from([one.clone()]));
-        assert_eq!(watch.look(&[one.clone()]), None, "told already");
+        assert_eq!(watch.look(std::slice::from_ref(&one)), None, "told already");
         fs::write(&two, "x").expect("a file");
         let both = [one.clone(), two.clone()];
         assert_eq!(watch.look(&both), None);
         assert_eq!(watch.look(&both), Some(BTreeSet::from([two.clone()])));
         fs::remove_file(&two).expect("a file");
-        assert_eq!(watch.look(&[one.clone()]), None);
+        assert_eq!(watch.look(std::slice::from_ref(&one)), None);
         assert_eq!(watch.look(&[one]), Some(BTreeSet::from([two])));
     }
 }
