@@ -14,7 +14,7 @@ use crate::{
     dialect::{Asked, Cursor, Endpoint, Position, Values},
     http::{self, Accept, Http, Known, Outgoing, Reply},
     pace::{HostKey, Pace},
-    run::{Failure, Mirrors},
+    run::{Failure, Mirrors, Signed, Signer},
     store::Reader,
     text::{duration, local_time},
     walk,
@@ -29,6 +29,7 @@ pub struct ByHand {
     http: Http,
     pace: Pace,
     mirrors: Mirrors,
+    signer: Signer,
     clock: Clock,
     /// Until when hosts asked to be left alone, and why.
     holds: Vec<(HostKey, Millis, String)>,
@@ -57,6 +58,7 @@ impl ByHand {
             http: Http::new(&config.network)?,
             pace: Pace::new(),
             mirrors: Mirrors::default(),
+            signer: Signer::default(),
             clock,
             holds: rows.into_iter().filter_map(held).collect(),
             asked: std::cell::Cell::new(0),
@@ -105,9 +107,18 @@ impl ByHand {
         wait: impl FnOnce(&str),
     ) -> Result<Reply, Failure> {
         let key = self.turn(&out.url, site.api, wait).await?;
-        let reply = self.mirrors.page(&self.http, site, out).await?;
+        let signed = self.signed(site, out).await?;
+        let reply = self.mirrors.page(&self.http, site, &signed.out).await?;
         self.heed(site, key, &reply);
         Ok(reply)
+    }
+
+    /// The request with its signature, where it takes one. The key is a new one: nothing was asked before.
+    async fn signed(&self, site: &Site, out: &Outgoing) -> Result<Signed, Failure> {
+        let now = self.clock.now();
+        self.signer
+            .sign(&self.http, &self.pace, site, out, now)
+            .await
     }
 
     /// Sends a request to the site itself, and never elsewhere in its stead; `wait` hears of a wait before it begins.
@@ -122,7 +133,8 @@ impl ByHand {
         wait: impl FnOnce(&str),
     ) -> Result<Reply, Failure> {
         let key = self.turn(&out.url, site.api, wait).await?;
-        let reply = self.http.page(out, accept).await?;
+        let signed = self.signed(site, out).await?;
+        let reply = self.http.page(&signed.out, accept).await?;
         self.heed(site, key, &reply);
         Ok(reply)
     }
@@ -221,6 +233,9 @@ pub fn accepted(
         status: reply.status,
         ..Asked::new(&site.url, &[], params, cursor)
     };
+    if endpoint.ends_with.contains(&reply.status) {
+        return Ok(());
+    }
     walk::classify(site, endpoint, &asked, reply)?;
     match endpoint.reported(&reply.body, &asked) {
         None => Ok(()),

@@ -20,10 +20,10 @@ use crate::{
         Request, Shown, Step, Values,
     },
     fetch::allowed,
-    http::{self, Outgoing, Reply, redact, wall},
-    pace::HostKey,
-    run::{Context, Failure, days_key},
-    store::{Lease, PageCommit, PageOutcome, PageTask, Seen},
+    http::{self, Http, Outgoing, Reply, redact, wall},
+    pace::{HostKey, Pace},
+    run::{Context, Failure, Mirrors, Signer, days_key},
+    store::{CensusPage, Lease, PageCommit, PageOutcome, PageTask, Seen},
     text::one_line,
 };
 
@@ -185,6 +185,7 @@ pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoi
         method: request.method,
         headers: request.headers,
         body: request.body,
+        sign: request.sign,
         ..Outgoing::get(request.url)
     };
     if let (Some(login), Some(hook)) = (&site.login, site.dialect.login) {
@@ -225,16 +226,81 @@ pub async fn walk(
     tracing::debug!(job.name = %job.name, "{} {url}", out.method.word());
     let named = |failure: Failure| failure.about(&url);
     let (site, _) = endpoint(job, &task)?;
-    let reply = context.mirrors.page(&context.http, site, &out).await;
-    let reply = reply.map_err(|error| named(error.into()))?;
-    // After a refusal nobody asks before it is judged: it may be that all have to wait.
-    if (200..300).contains(&reply.status) {
-        asked();
-    }
-    let page = read(&context.readers, job, &task, reply).await;
+    let how = Asking {
+        http: &context.http,
+        mirrors: &context.mirrors,
+        signer: &context.signer,
+        pace: &context.pace,
+        readers: &context.readers,
+    };
+    let clock = || context.store.clock().now();
+    let page = ask(&how, job, &task, &out, clock, asked).await;
     let page = page.map_err(|failure| named(with_advice(site, failure)))?;
     let page = believed(job, &task, page, earlier).map_err(named)?;
     commit(context, job, lease, task, Some(page)).await
+}
+
+/// What asking for a page takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// Requests.
+    pub http: &'a Http,
+    /// Which address of a site with several answers.
+    pub mirrors: &'a Mirrors,
+    /// What some sites must be shown to answer.
+    pub signer: &'a Signer,
+    /// Whose turn it is.
+    pub pace: &'a Pace,
+    /// Replies parsed at once.
+    pub readers: &'a Semaphore,
+}
+
+/// Asks for a page and reads it. Where the site refuses a signature its key is renewed, once. `asked` is called when the
+/// reply is in and good.
+///
+/// # Errors
+/// The failure to judge.
+pub async fn ask(
+    how: &Asking<'_>,
+    job: &Arc<Job>,
+    task: &PageTask,
+    out: &Outgoing,
+    now: impl Fn() -> Millis,
+    asked: impl FnOnce(),
+) -> Result<Page, Failure> {
+    let (site, _) = endpoint(job, task)?;
+    let (mut asked, mut renewed) = (Some(asked), false);
+    loop {
+        let signed = how
+            .signer
+            .sign(how.http, how.pace, site, out, now())
+            .await?;
+        let reply = how.mirrors.page(how.http, site, &signed.out).await?;
+        // After a refusal nobody asks before it is judged: it may be that all have to wait. A signed request may have to
+        // be sent once more.
+        if (200..300).contains(&reply.status)
+            && out.sign.is_none()
+            && let Some(asked) = asked.take()
+        {
+            asked();
+        }
+        let page = read(how.readers, job, task, reply).await;
+        match page {
+            Err(failure) if failure.stale_key && !renewed && how.signer.refused(site, &signed) => {
+                renewed = true;
+                tracing::debug!(job.name = %job.name, "The key of {} may be an old one: asking for another", site.name);
+                if let Some(host) = HostKey::from_url(&site.url) {
+                    how.pace.host(&host, site.api).turn().await;
+                }
+            }
+            page => {
+                if let (Ok(_), Some(asked)) = (&page, asked.take()) {
+                    asked();
+                }
+                return page;
+            }
+        }
+    }
 }
 
 /// Which setting to renew is part of what happened, where a login is at fault.
@@ -322,8 +388,11 @@ fn page(
     asked: &Asked<'_>,
     reply: &Reply,
 ) -> Result<Page, Failure> {
+    if endpoint.ends_with.contains(&reply.status) {
+        return Ok(endpoint.nothing(asked));
+    }
     classify(site, endpoint, asked, reply)?;
-    if std::str::from_utf8(&reply.body).is_err() {
+    if endpoint.decode.is_none() && std::str::from_utf8(&reply.body).is_err() {
         tracing::warn!(
             job.name = %job.name,
             "A page of `{}` is not UTF-8: its text is mended, the bytes are kept as hex", job.name
@@ -333,6 +402,7 @@ fn page(
     page.map_err(|error| Failure {
         status: Some(reply.status),
         retry_after: error.wait.or(reply.retry_after),
+        stale_key: error.stale_key,
         ..Failure::new(error.class, error.message)
     })
 }
@@ -347,17 +417,11 @@ fn not_there(
     let meant = endpoint
         .not_found
         .filter(|_| matches!(failure.class, Class::Http404 | Class::Http410));
-    let nothing = Page {
-        entries: Vec::new(),
-        shown: Shown::default(),
-        follow: Vec::new(),
-        gone: None,
-        filtered: 0,
-    };
+    let nothing = Page::empty();
     match meant {
         Some(NotFound::Empty) => Ok(nothing),
         // A page of HTML may be a proxy's, which knows nothing of items.
-        Some(NotFound::Gone) if task.item.is_some() && !is_html(reply) => {
+        Some(NotFound::Gone) if task.item.is_some() && !is_html(endpoint, reply) => {
             let raw = std::str::from_utf8(&reply.body).ok();
             let raw = raw.filter(|raw| {
                 raw.len() < MOST_EVIDENCE
@@ -426,7 +490,7 @@ pub fn classify(
     asked: &Asked<'_>,
     reply: &Reply,
 ) -> Result<(), Failure> {
-    let html = is_html(reply);
+    let html = is_html(endpoint, reply);
     let failure = |class, message: String, slow_down| Failure {
         status: Some(reply.status),
         retry_after: reply.retry_after,
@@ -460,6 +524,10 @@ pub fn classify(
         (Some(error), _) if error.class != Class::Listing => error.class,
         // Refused without a word of the site's own: something in front of it does not want us.
         (None, 403) => wall(&reply.body).map_or(Class::Blocked, |(class, _)| class),
+        // Where the site throttles with a status of its own, as bilibili does with 412.
+        (_, 400..500) if site.dialect.throttle.statuses.contains(&reply.status) => {
+            Class::RateLimited
+        }
         (_, status) => http::of_status(status),
     };
     let words = reported
@@ -471,16 +539,19 @@ pub fn classify(
         format!("the site answered {}{words}", reply.status),
         slow_down,
     );
+    let stale_key = reported.as_ref().is_some_and(|error| error.stale_key);
     let wait = reported.and_then(|error| error.wait);
     Err(Failure {
         retry_after: wait.or(failure.retry_after),
+        stale_key,
         ..failure
     })
 }
 
-fn is_html(reply: &Reply) -> bool {
+fn is_html(endpoint: &Endpoint, reply: &Reply) -> bool {
+    // What is decoded may well begin as a page does.
     reply.content_type.as_deref() == Some("text/html")
-        || reply.body.trim_ascii_start().starts_with(b"<")
+        || endpoint.decode.is_none() && reply.body.trim_ascii_start().starts_with(b"<")
 }
 
 async fn commit(
@@ -516,6 +587,7 @@ async fn commit(
             .and_then(|page| page.shown.total)
             .filter(|_| task.at.slices == 0),
         days: task.day.map(|_| days_key(job)),
+        census: page.as_ref().and_then(|page| census(endpoint, &task, page)),
         step: Step::End,
         task,
     };
@@ -541,6 +613,22 @@ async fn commit(
         listing,
         items,
         asked,
+    })
+}
+
+/// What a page adds to what whole walks tell of the listing.
+fn census(endpoint: &Endpoint, task: &PageTask, page: &Page) -> Option<CensusPage> {
+    let census = endpoint.census.as_ref()?;
+    let by: Vec<_> = census.by.iter().map(|name| task.params.get(name)).collect();
+    let key = serde_json::to_vec(&(&task.site, &task.endpoint, by)).expect("plain JSON values");
+    Some(CensusPage {
+        key: Digest::of(&key),
+        kind: census.kind.clone(),
+        total: page.shown.total,
+        stood: task.at.stood + page.shown.stands.unwrap_or(0),
+        steady: endpoint
+            .paging(&task.params)
+            .is_steady(&task.at, &page.shown),
     })
 }
 

@@ -12,7 +12,6 @@ use crate::{
     class::Class,
     config::{Config, Site, reader::suggest},
     dialect::{Action, Cursor, Endpoint, Param, ParamKind, Position, Value, Values, pretty},
-    http::Reply,
     run::{Failure, on_day},
     text::{json, one_line},
 };
@@ -89,7 +88,13 @@ impl Call {
         if let Err(failure) = accepted(&site, endpoint, &params, &at.cursor, &reply) {
             return Ok(refused(&failure));
         }
-        show(&reply)
+        match endpoint.decoded(&reply.body) {
+            Ok(body) => show(&body),
+            Err(why) => Ok(refused(&Failure::new(
+                Class::Listing,
+                format!("the reply is {why}"),
+            ))),
+        }
     }
 
     /// Shows an action, and sends it when a person has said so.
@@ -113,6 +118,9 @@ impl Call {
         let shown = prepared.shown(&config.network.user_agent);
         if !self.yes {
             print(format_args!("{}\n", shown.trim_end()))?;
+            if let Some(price) = &action.price {
+                eprint(&format!("larder: this costs {price}"));
+            }
             eprint("larder: nothing was sent; --yes sends it");
             return Ok(exit::OK);
         }
@@ -125,7 +133,7 @@ impl Call {
                 eprint(&format!("larder: sent; the site answered {}", reply.status));
                 Ok(exit::OK)
             }
-            Ok(reply) => show(&reply),
+            Ok(reply) => show(&reply.body),
             Err(failure) => Ok(refused(&failure)),
         }
     }
@@ -196,8 +204,8 @@ fn readable(key: &str, paths: &[String]) -> Result<(), String> {
 }
 
 /// Prints a reply.
-fn show(reply: &Reply) -> anyhow::Result<u8> {
-    match pretty(&reply.body) {
+fn show(body: &[u8]) -> anyhow::Result<u8> {
+    match pretty(body) {
         Ok(text) => print(format_args!("{}\n", json(&text)))?,
         Err(why) => {
             let why = format!("the reply is {why}");

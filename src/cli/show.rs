@@ -1,5 +1,7 @@
 //! `larder show`: an item's newest record.
 
+mod danmaku;
+
 use std::{fmt::Write, path::Path};
 
 use anyhow::Context as _;
@@ -20,6 +22,14 @@ pub(super) struct Show {
     /// The whole record as JSON, with the site's own reply
     #[arg(long)]
     json: bool,
+    /// Another form: `xml` is all danmaku of a part of a video (SITE/part/CID), as players read them
+    #[arg(long, value_enum, conflicts_with = "json")]
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Xml,
 }
 
 impl Show {
@@ -36,6 +46,9 @@ impl Show {
         }
         let unknown = || Unknown(format!("{name} is not in the archive"));
         let reader = reader(&config)?.ok_or_else(unknown)?;
+        if self.format == Some(Format::Xml) {
+            return danmaku::print_xml(&config, &reader, &site, &kind, &id);
+        }
         let row = reader.item(&site, &kind, &id)?.ok_or_else(unknown)?;
         let Some(place) = row.place else {
             return Err(Unknown(format!(

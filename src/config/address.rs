@@ -87,7 +87,12 @@ impl AddressBook {
             (rest.is_empty() || rest.starts_with('/'))
                 .then(|| format!("/{}", rest.trim_start_matches('/')))
         };
-        let here = |site: &&Arc<Site>| same_host(&site.url, &url);
+        let web = |site: &Site| {
+            let port = url.port_or_known_default().unwrap_or_default();
+            let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+            matches!(port, 80 | 443) && site.dialect.web.iter().any(|web| web.matches(host, port))
+        };
+        let here = |site: &&Arc<Site>| same_host(&site.url, &url) || web(site);
         let found = self
             .sites
             .iter()

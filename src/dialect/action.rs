@@ -28,6 +28,8 @@ pub struct Action {
     pub about: String,
     /// Its parameters.
     pub params: BTreeMap<String, Param>,
+    /// What it costs, in words for who is asked.
+    pub price: Option<String>,
     pub(super) ask: Ask,
     pub(super) error: Option<Filter>,
 }
@@ -108,6 +110,7 @@ impl Session {
             url: template.expand(base, &Variables::new())?,
             headers: Vec::new(),
             body: None,
+            sign: None,
         }))
     }
 

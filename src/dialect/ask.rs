@@ -9,6 +9,7 @@ use url::Url;
 
 use super::{
     filter::Filter,
+    hooks::Sign,
     prelude::Globals,
     request::{Request, Scalars, Template, Variables, plain, val_of, variables_of},
 };
@@ -24,6 +25,8 @@ pub(super) struct Ask {
     pub(super) fields: Option<Fields>,
     /// Makes more variables of those that there are; no output: nothing can be left to ask for.
     pub(super) vars: Option<Filter>,
+    /// How its address is signed before it is sent.
+    pub(super) sign: Option<Sign>,
 }
 
 /// A header's value: text with RFC 6570 variables in it.
@@ -184,6 +187,7 @@ impl Ask {
             url: self.template.expand(base, &variables)?,
             headers: headers.collect(),
             body: self.fields.as_ref().map(|fields| fields.fill(&variables)),
+            sign: self.sign,
         }))
     }
 }
@@ -218,6 +222,7 @@ mod tests {
                 list: list.collect(),
             }),
             vars: None,
+            sign: None,
         };
         let base = Url::parse("https://booru.example/").expect("valid");
         let request = ask

@@ -16,7 +16,7 @@ pub struct Catalog {
 }
 
 /// The dialects built in, as (path for messages, text).
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("moebooru.toml", include_str!("moebooru.toml")),
     (
         "pixiv.toml",
@@ -28,6 +28,14 @@ const BUILT_IN: [(&str, &str); 3] = [
             include_str!("pixiv/search.toml"),
             include_str!("pixiv/requests.toml"),
             include_str!("pixiv/account.toml"),
+        ),
+    ),
+    (
+        "bilibili.toml",
+        concat!(
+            include_str!("bilibili/site.toml"),
+            include_str!("bilibili/replies.toml"),
+            include_str!("bilibili/danmaku.toml"),
         ),
     ),
     ("pixiv_ab.toml", include_str!("pixiv_ab.toml")),

@@ -9,10 +9,15 @@ use url::Url;
 use super::{
     action::{Action, Session},
     endpoint::{Endpoint, EndpointKind},
+    filter::Filter,
     hooks::Login,
+    json,
+    keys::Keys,
+    paging::Cursor,
     params::Param,
-    prelude::Prelude,
+    prelude::{Globals, Prelude},
     reading::{Reading, ask},
+    reply::{ReplyError, error_of},
     rest::{Quiet, Throttle},
 };
 use crate::{
@@ -45,6 +50,12 @@ pub struct Dialect {
     pub endpoints: BTreeMap<String, Arc<Endpoint>>,
     /// Requests that change an account, by name; no job can reach them.
     pub actions: BTreeMap<String, Arc<Action>>,
+    /// Where the key of signatures is.
+    pub keys: Option<Keys>,
+    /// Headers without variables that every request has.
+    pub plain_headers: Vec<(String, String)>,
+    /// What the filter `error` of the dialect makes of a reply.
+    pub(super) error: Option<Filter>,
     /// Where actions find secrets that no setting holds.
     pub session: Option<Session>,
     /// Sites built in, by name.
@@ -53,6 +64,8 @@ pub struct Dialect {
     pub kinds: BTreeMap<String, Vec<String>>,
     /// Whether the site's web addresses may have a language before them, such as `/en` or `/zh-tw`.
     pub languages: bool,
+    /// Hosts whose addresses mean its sites too, where an API has a host of its own.
+    pub web: Vec<HostPattern>,
     /// Headers of requests for files, which go to media hosts: never a secret.
     pub media_headers: Vec<(String, String)>,
     /// The listing that shows best whether a site works.
@@ -92,6 +105,12 @@ pub struct PresetLimits {
 }
 
 impl Dialect {
+    /// The error that a reply to no endpoint in particular reports.
+    pub fn reported(&self, body: &[u8], status: u16) -> Option<ReplyError> {
+        let globals = Globals::new(jaq_json::Val::Null, &Cursor::new(), Some(status));
+        error_of(self.error.as_ref(), &json::read(body).ok()?, &globals)
+    }
+
     /// Until when its sites are left alone, where `now` is a quiet time.
     pub fn quiet_until(&self, now: Millis) -> Option<Millis> {
         self.quiet.iter().filter_map(|quiet| quiet.until(now)).max()
@@ -159,6 +178,12 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         None => Prelude::new("", trusted).ok(),
     };
     let headers = ask::headers(table.get("headers").as_ref());
+    let web = table.get("web").and_then(|node| node.list());
+    let web = web.unwrap_or_default();
+    let web = web
+        .iter()
+        .filter_map(|node| node.parsed(str::parse))
+        .collect();
     let media_headers = ask::plain_headers(table.get("media_headers").as_ref());
     let with = table.get("with");
     let mut reading = Reading {
@@ -166,9 +191,18 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         headers: &headers,
         with: with.as_ref(),
         error: None,
+        keys: table.get("keys").is_some(),
         prelude: prelude.as_ref(),
     };
     reading.error = table.get("error").and_then(|node| reading.filter(&node));
+    let keys = table.get("keys").and_then(|node| node.table());
+    let keys = keys.and_then(|table| Keys::read(table, |node| reading.filter(node)));
+    let error = reading.error.clone();
+    let plain = headers
+        .iter()
+        .filter(|(_, line)| line.variables().is_empty());
+    let plain_headers = plain.map(|(name, line)| (name.clone(), line.text().to_owned()));
+    let plain_headers = plain_headers.collect();
     let mut endpoints = BTreeMap::new();
     for (key, kind) in [
         ("listing", EndpointKind::Listing),
@@ -236,9 +270,13 @@ pub(super) fn read_dialect(table: Table<'_>, trusted: bool) -> Dialect {
         login,
         endpoints,
         actions,
+        keys,
+        plain_headers,
+        error,
         session,
         presets,
         kinds,
+        web,
         media_headers,
         probe,
         single,

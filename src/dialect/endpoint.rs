@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use super::{
     ask::Ask,
     filter::Filter,
+    hooks::Decode,
     item::value_of,
     matching::Match,
     paging::{By, Cursor, Paging, Position},
@@ -52,6 +53,12 @@ pub struct Endpoint {
     pub immutable: bool,
     /// Where the site leads whoever asks for what is not there: a path below its address.
     pub missing: Option<String>,
+    /// How replies become JSON, where they are not.
+    pub decode: Option<Decode>,
+    /// Statuses that stand for an empty page.
+    pub ends_with: Vec<u16>,
+    /// Whether whole walks of it tell what is gone.
+    pub census: Option<Census>,
     pub(super) matches: Vec<Match>,
     pub(super) ask: Ask,
     pub(super) check: Option<Filter>,
@@ -72,6 +79,19 @@ pub(super) struct ReplyFilters {
     /// Pages of other endpoints that belong to the same listing.
     pub follow: Option<Filter>,
     pub error: Option<Filter>,
+    /// Whether the reply says that the site shows no more of the listing.
+    pub wall: Option<Filter>,
+    /// How many of `total` the entries of a page stand for, such as a comment for itself and its replies.
+    pub stands: Option<Filter>,
+}
+
+/// A listing whose whole walk tells what is gone: what it does not show any more.
+#[derive(Debug)]
+pub struct Census {
+    /// The parameters that tell one such listing from another.
+    pub by: Vec<String>,
+    /// The kind of items that are counted.
+    pub kind: String,
 }
 
 /// A follow-up that a job may ask for.

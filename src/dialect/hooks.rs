@@ -1,10 +1,17 @@
 //! What neither a template nor a jq filter can do: a closed list of hooks, by stage.
 
-use std::collections::BTreeMap;
+mod danmaku;
+mod wbi;
+
+use std::{borrow::Cow, collections::BTreeMap};
 
 use sha1::{Digest, Sha1};
+use url::Url;
 
-use crate::config::{self, Proof, Secret};
+use crate::{
+    clock::Millis,
+    config::{self, Proof, Secret},
+};
 
 /// Stage `login`: credentials to request parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +61,76 @@ impl Login {
                 ])
             }
         }
+    }
+}
+
+/// Stage `sign`: request in, request out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// bilibili: `wts` and `w_rid` in the query, with a key that the site hands out.
+    Wbi,
+}
+
+impl Sign {
+    /// The words in TOML.
+    pub const WORDS: [&'static str; 1] = ["wbi"];
+
+    /// The hook of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        (word == Self::WORDS[0]).then_some(Self::Wbi)
+    }
+
+    /// The key that signs, of what the site hands out.
+    pub fn key(self, given: &str) -> Option<String> {
+        match self {
+            Self::Wbi => wbi::mixed(given),
+        }
+    }
+
+    /// The address with its signature, made with `key` at `now`.
+    pub fn sign(self, url: &Url, key: &str, now: Millis) -> Url {
+        match self {
+            Self::Wbi => wbi::sign(url, key, now.div_euclid(1000)),
+        }
+    }
+}
+
+/// Stage `decode`: the bytes of a reply to JSON. A reply that is JSON already, such as a refusal, stays what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decode {
+    /// bilibili: a segment of danmaku in protobuf.
+    Danmaku,
+    /// bilibili: a list of danmaku in XML.
+    DanmakuXml,
+}
+
+impl Decode {
+    /// The words in TOML.
+    pub const ALL: [(&'static str, Self); 2] = [
+        ("danmaku", Self::Danmaku),
+        ("danmaku-xml", Self::DanmakuXml),
+    ];
+
+    /// The hook of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(known, _)| *known == word);
+        found.map(|(_, decode)| *decode)
+    }
+
+    /// The reply as JSON.
+    ///
+    /// # Errors
+    /// When it is not what it should be.
+    pub fn decode(self, body: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+        // Not after white space: a segment may begin with a line feed and then, as a length, with a brace.
+        if body.starts_with(b"{") {
+            return Ok(Cow::Borrowed(body));
+        }
+        let decoded = match self {
+            Self::Danmaku => danmaku::segment(body),
+            Self::DanmakuXml => danmaku::list(body),
+        };
+        decoded.map(Cow::Owned)
     }
 }
 

@@ -7,14 +7,17 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
+use jaq_json::Val;
 use serde_json::Value as Json;
 
 use super::{
     definition::Dialect,
     endpoint::Endpoint,
     filter::Filter,
+    paging::Cursor,
     params::{Param, ParamKind, Values},
     pattern::{Captured, Pattern},
+    prelude::Globals,
     request::{val_of, variables_of},
 };
 use crate::config::reader::{Node, suggest};
@@ -31,7 +34,11 @@ pub(super) struct Match {
 
 impl Match {
     /// Reads a pattern, or a table of `url`, `params` and `join`, against the parameters of its listing.
-    pub(super) fn read(node: &Node<'_>, declared: &BTreeMap<String, Param>) -> Option<Self> {
+    pub(super) fn read(
+        node: &Node<'_>,
+        declared: &BTreeMap<String, Param>,
+        filter: impl Fn(&Node<'_>) -> Option<Filter>,
+    ) -> Option<Self> {
         if !node.is_table() {
             let pattern = node.parsed(Pattern::compile)?;
             check_names(node, &pattern, declared);
@@ -46,7 +53,7 @@ impl Match {
         let pattern = url.as_ref().and_then(|node| node.parsed(Pattern::compile));
         let (params, join) = (table.get("params"), table.get("join"));
         let filtered = params.is_some();
-        let params = params.and_then(|node| node.parsed_inside(Filter::compile));
+        let params = params.and_then(|node| filter(&node));
         table.finish();
         let (url, pattern) = (url?, pattern?);
         if !filtered {
@@ -80,7 +87,8 @@ impl Match {
             };
             let names = self.pattern.names();
             let input = names.iter().map(|name| ((*name).to_owned(), one(name)));
-            let output = filter.first(val_of(&Json::Object(input.collect())))?;
+            let globals = Globals::new(Val::Null, &Cursor::new(), None);
+            let output = filter.first_of(val_of(&Json::Object(input.collect())), &globals)?;
             let output = output.ok_or("nothing can be asked for with what it holds")?;
             let made = variables_of(&output)?;
             texts = made

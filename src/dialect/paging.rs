@@ -109,6 +109,9 @@ pub struct Position {
     /// How often the listing was walked from its beginning before, in this walk.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub round: u32,
+    /// How many of the total the entries of the pages before this one stand for.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub stood: u64,
     /// Whether this round has met something that was not known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub news: bool,
@@ -141,6 +144,10 @@ pub struct Shown {
     pub total: Option<u64>,
     /// Output of `last`: whether the reply says that it is the last.
     pub last: Option<bool>,
+    /// Output of `stands`: how many of the total its entries stand for.
+    pub stands: Option<u64>,
+    /// Whether the site says that it shows no more, though there is more.
+    pub wall: bool,
     /// Output of `slice`: variables of a narrower listing that begins where this page ends.
     pub slice: Option<Cursor>,
     /// Ids of the entries, in order; of an unreadable one a digest.
@@ -169,6 +176,8 @@ const MOST_BACK: u32 = 5;
 pub(super) const MOST_ROUNDS: u32 = 4;
 /// Empty pages in a row within a listing that says it goes on: more are no listing.
 const MOST_SKIPPED: u32 = 20;
+/// Entries that a site may count without showing them, whatever the size of the listing.
+const SLACK: u64 = 10;
 /// An earlier walk that met fewer entries proves nothing.
 const TELLING: u64 = 20;
 
@@ -220,7 +229,20 @@ impl Paging {
     pub fn step(&self, at: &Position, shown: &Shown, limit: Option<u32>) -> Step {
         // Without a full page before this one, nothing can have slid from one to the other.
         let seams = at.met >= limit.unwrap_or(1).into();
+        if shown.wall {
+            return Step::Wall;
+        }
         match self.follow(at, shown, limit) {
+            // The reply says that it is the last, and the site that there is far more.
+            Step::End if !at.again && self.by != By::Once && lacks(at, shown).is_some() => {
+                Step::Next(Position {
+                    again: true,
+                    number: at.number + 1,
+                    ..at.clone()
+                })
+            }
+            // Every page has shown as many as every page said that there are.
+            Step::End if self.is_whole(at, shown) => Step::End,
             Step::End if self.drifts() && seams && at.round + 1 < self.rounds => {
                 Step::Unless(Position {
                     number: at.number + 1,
@@ -248,7 +270,15 @@ impl Paging {
         limit: Option<u32>,
         earlier: Option<u64>,
     ) -> Option<String> {
-        if shown.count > 0 || self.by == By::Once {
+        if at.again
+            && let Some((stood, total)) = lacks(at, shown).filter(|(a, b)| a * 2 < *b)
+            && self.follow(at, shown, limit) == Step::End
+        {
+            return Some(format!(
+                "the listing ends where it has shown {stood} of {total}: the site shows this reader no more"
+            ));
+        }
+        if shown.count > 0 || self.by == By::Once || shown.wall {
             return None;
         }
         let met = self.place(at, limit).unwrap_or(at.met);
@@ -269,6 +299,20 @@ impl Paging {
                  takes it for the end"
             )
         })
+    }
+
+    /// Whether no entry can have slid from one page to another: a cursor stands where it stands, numbers move when what they
+    /// count does.
+    pub fn is_steady(&self, at: &Position, shown: &Shown) -> bool {
+        !matches!(self.by, By::Page | By::Offset) || at.number == 0 || at.total == shown.total
+    }
+
+    /// Whether the walk has shown as many entries as the site says there are, which it has said all the time: then none can
+    /// have slid from page to page unseen.
+    fn is_whole(&self, at: &Position, shown: &Shown) -> bool {
+        self.is_steady(at, shown)
+            && shown.total.is_some()
+            && shown.stands.map(|now| at.stood + now) == shown.total
     }
 
     /// Entries of the listing that lie before the page at `at`, where its number says so.
@@ -294,6 +338,7 @@ impl Paging {
             stale: at.stale,
             pass: at.pass,
             met: at.met + shown.count as u64,
+            stood: at.stood + shown.stands.unwrap_or(0),
             total: at.total.max(shown.total),
             round: at.round,
             news: at.news,
@@ -462,6 +507,18 @@ impl Paging {
         let overlap = self.overlap as usize;
         shown.ids[shown.ids.len().saturating_sub(overlap)..].to_vec()
     }
+}
+
+/// How many of how many the walk has been shown with this page, where that is far less than the site says.
+fn lacks(at: &Position, shown: &Shown) -> Option<(u64, u64)> {
+    let total = at.total.max(shown.total)?;
+    let stood = at.stood + shown.stands?;
+    is_short(stood, total).then_some((stood, total))
+}
+
+/// Whether `shown` entries are far from being `total`: sites count what they do not show, so some may always be missing.
+pub fn is_short(shown: u64, total: u64) -> bool {
+    total.saturating_sub(shown) > (total / 10).max(SLACK)
 }
 
 fn number(cursor: &Cursor, name: &str, first: i64) -> i64 {

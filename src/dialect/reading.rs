@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use super::{
     ask::Line,
     definition::{params, text},
-    endpoint::{Endpoint, EndpointKind, NotFound, ReplyFilters, With},
+    endpoint::{Census, Endpoint, EndpointKind, NotFound, ReplyFilters, With},
     filter::Filter,
+    hooks::Decode,
     matching::Match,
     paging::Paging,
     params::{Param, ParamKind},
@@ -26,6 +27,8 @@ pub(super) struct Reading<'a> {
     /// Follow-ups that several endpoints share.
     pub(super) with: Option<&'a Node<'a>>,
     pub(super) error: Option<Filter>,
+    /// Whether the dialect says where the keys of signatures are.
+    pub(super) keys: bool,
     /// `None` when the file's `defs` are broken: that was said, and what it breaks is not said again.
     pub(super) prelude: Option<&'a Prelude>,
 }
@@ -54,6 +57,7 @@ impl Reading<'_> {
         let check = optional("check");
         let (next, total) = (optional("next"), optional("total"));
         let (last, slice, follow) = (optional("last"), optional("slice"), optional("follow"));
+        let (wall, stands) = (optional("wall"), optional("stands"));
         let each = table.need("each").and_then(|n| self.filter(&n));
         let item = table.need("item").and_then(|n| self.filter(&n));
         let error = match table.get("error") {
@@ -67,7 +71,7 @@ impl Reading<'_> {
                 ask::check_variables(&table, ask, &params, &["limit", "page", "offset"]);
             }
             let filters = [
-                &each, &item, &next, &total, &check, &last, &slice, &follow, &error,
+                &each, &item, &next, &total, &check, &last, &slice, &follow, &error, &wall, &stands,
             ];
             let filters = filters.into_iter().flatten();
             let filters = filters.chain(pagings.iter().filter_map(|paging| paging.when.as_ref()));
@@ -82,7 +86,7 @@ impl Reading<'_> {
         });
         let immutable = table.get("immutable").and_then(|node| node.bool());
         let missing = table.get("missing").and_then(|n| n.parsed(path_below));
-        let matches = matches(&table, kind, &params);
+        let matches = self.matches(&table, kind, &params);
         let roles = table
             .get("roles")
             .and_then(|n| n.texts())
@@ -104,6 +108,44 @@ impl Reading<'_> {
             }
             found.map(|(_, not_found)| *not_found)
         });
+        let decode = table.get("decode").and_then(|node| {
+            let word = node.text()?;
+            let decode = Decode::from_word(word);
+            if decode.is_none() {
+                node.unknown("word", word, Decode::ALL.iter().map(|(word, _)| *word));
+            }
+            decode
+        });
+        let ends_with = table.get("ends_with").and_then(|node| node.list());
+        let status = |node: &Node<'_>| {
+            let status = node.int().and_then(|n| u16::try_from(n).ok());
+            let status = status.filter(|status| (300..600).contains(status));
+            if status.is_none() {
+                node.error("is not a status that can stand for an empty page; write a number from 300 to 599");
+            }
+            status
+        };
+        let ends_with = ends_with.unwrap_or_default();
+        let ends_with = ends_with.iter().filter_map(status).collect();
+        let census = table.get("census").and_then(|node| {
+            let table = node.table()?;
+            let kind = text(&table, "kind");
+            let by = table
+                .need("by")
+                .and_then(|node| node.texts())
+                .unwrap_or_default();
+            if let Some(unknown) = by.iter().find(|name| !params.contains_key(**name)) {
+                table.error(format!(
+                    "`by`: `{unknown}` is no parameter of this endpoint"
+                ));
+            }
+            if kind.is_empty() || total.is_none() || stands.is_none() {
+                table.error("a census needs its `kind`, and the filters `total` and `stands`");
+            }
+            table.finish();
+            let by = by.into_iter().map(str::to_owned).collect();
+            Some(Census { by, kind })
+        });
         let zero_throttles = table.get("zero_throttles").and_then(|n| n.bool());
         let with = self.withs(&table);
         table.finish();
@@ -121,6 +163,9 @@ impl Reading<'_> {
             matches,
             not_found,
             zero_throttles: zero_throttles.unwrap_or(false),
+            decode,
+            ends_with,
+            census,
             ask: ask?,
             check,
             pagings,
@@ -133,6 +178,8 @@ impl Reading<'_> {
                 slice,
                 follow,
                 error,
+                wall,
+                stands,
             },
             with,
         })
@@ -181,6 +228,28 @@ impl Reading<'_> {
         list.iter().filter_map(named).collect()
     }
 
+    /// The web addresses that mean a listing: one, or a list of them.
+    fn matches(
+        &self,
+        table: &Table<'_>,
+        kind: EndpointKind,
+        params: &BTreeMap<String, Param>,
+    ) -> Vec<Match> {
+        let Some(node) = table.get("match") else {
+            return Vec::new();
+        };
+        if kind != EndpointKind::Listing {
+            node.error("only a listing can be added by its web address; leave `match` out");
+        }
+        let nodes = if node.is_list() {
+            node.list().unwrap_or_default()
+        } else {
+            vec![node]
+        };
+        let read = |node| Match::read(node, params, |node| self.filter(node));
+        nodes.iter().filter_map(read).collect()
+    }
+
     fn with(&self, name: &str, node: &Node<'_>) -> Option<With> {
         let table = node.table()?;
         let endpoint = text(&table, "endpoint");
@@ -218,23 +287,6 @@ fn follows(with: &BTreeMap<String, With>) -> Vec<String> {
         }
     }
     names
-}
-
-/// The web addresses that mean a listing: one, or a list of them.
-fn matches(table: &Table<'_>, kind: EndpointKind, params: &BTreeMap<String, Param>) -> Vec<Match> {
-    let Some(node) = table.get("match") else {
-        return Vec::new();
-    };
-    if kind != EndpointKind::Listing {
-        node.error("only a listing can be added by its web address; leave `match` out");
-    }
-    let nodes = if node.is_list() {
-        node.list().unwrap_or_default()
-    } else {
-        vec![node]
-    };
-    let read = |node| Match::read(node, params);
-    nodes.iter().filter_map(read).collect()
 }
 
 /// A path below a site's address.

@@ -2,7 +2,7 @@
 //!
 //! A filter that fails on one entry fails that entry, which keeps its raw text; never the page.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use jaq_json::Val;
 use sha2::{Digest, Sha256};
@@ -70,6 +70,19 @@ pub struct Page {
     pub filtered: u64,
 }
 
+impl Page {
+    /// A page that shows nothing.
+    pub fn empty() -> Self {
+        Self {
+            entries: Vec::new(),
+            shown: Shown::default(),
+            follow: Vec::new(),
+            gone: None,
+            filtered: 0,
+        }
+    }
+}
+
 /// What the site said of something that is there no more.
 #[derive(Debug, Clone)]
 pub struct Gone {
@@ -103,6 +116,8 @@ pub struct ReplyError {
     pub message: String,
     /// How long the reply asks to wait.
     pub wait: Option<Duration>,
+    /// Whether the key of the request's signature may be an old one.
+    pub stale_key: bool,
 }
 
 impl ReplyError {
@@ -111,6 +126,7 @@ impl ReplyError {
             class,
             message: message.into(),
             wait: None,
+            stale_key: false,
         }
     }
 }
@@ -118,14 +134,43 @@ impl ReplyError {
 impl Endpoint {
     /// The error that the reply itself reports, if it is JSON and reports one.
     pub fn reported(&self, body: &[u8], asked: &Asked<'_>) -> Option<ReplyError> {
-        let value = json::read(body).ok()?;
+        let value = json::read(&self.decoded(body).ok()?).ok()?;
         self.error_in(&value, &asked.globals())
     }
 
     /// What the filter `error` makes of a reply: nothing, null or false for none, else a text or
-    /// `{class, message, wait}`, with the wait in seconds.
+    /// `{class, message, wait, stale_key}`, with the wait in seconds.
     fn error_in(&self, value: &Val, globals: &Globals) -> Option<ReplyError> {
         error_of(self.reply.error.as_ref(), value, globals)
+    }
+
+    /// The reply as JSON.
+    ///
+    /// # Errors
+    /// When it is not what the endpoint's hook `decode` expects.
+    pub fn decoded<'a>(&self, body: &'a [u8]) -> Result<Cow<'a, [u8]>, String> {
+        self.decode
+            .map_or(Ok(Cow::Borrowed(body)), |decode| decode.decode(body))
+    }
+
+    /// What a status that stands for an empty page shows: nothing, and whether the question itself tells that more follows.
+    pub fn nothing(&self, asked: &Asked<'_>) -> Page {
+        let last = self.reply.last.as_ref().and_then(|filter| {
+            let output = filter.first_of(Val::Null, &asked.globals()).ok()??;
+            match output {
+                // Only that it is not the last: a status alone does not prove that it is.
+                Val::Bool(false) => Some(false),
+                _ => None,
+            }
+        });
+        let shown = Shown {
+            last,
+            ..Shown::default()
+        };
+        Page {
+            shown,
+            ..Page::empty()
+        }
     }
 
     /// Reads a page.
@@ -134,12 +179,25 @@ impl Endpoint {
     /// When the reply is no page of this endpoint: not JSON, out of bounds, or an error of the site's.
     pub fn read(&self, body: &[u8], asked: &Asked<'_>) -> Result<Page, ReplyError> {
         let listing = |message: String| ReplyError::new(Class::Listing, message);
+        let body = &*self.decoded(body).map_err(listing)?;
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(listing("the reply is empty".to_owned()));
         }
         let value = json::read(body)
             .map_err(|error| listing(format!("{error}{}", looks_like_html(body))))?;
         let globals = asked.globals();
+        if let Some(filter) = &self.reply.wall
+            && filter.holds(value.clone(), &globals).unwrap_or(false)
+        {
+            let shown = Shown {
+                wall: true,
+                ..Shown::default()
+            };
+            return Ok(Page {
+                shown,
+                ..Page::empty()
+            });
+        }
         if let Some(error) = self.error_in(&value, &globals) {
             return Err(error);
         }
@@ -171,6 +229,7 @@ impl Endpoint {
         shown.total = told("total", &filters.total)?
             .and_then(|v| v.to_string().trim_matches('"').parse().ok());
         shown.last = told("last", &filters.last)?.map(|v| !matches!(v, Val::Bool(false)));
+        shown.stands = told("stands", &filters.stands)?.and_then(|v| v.to_string().parse().ok());
         shown.slice = variables(told("slice", &filters.slice)?)?;
         if !entries.is_empty() {
             shown.next = variables(told("next", &filters.next)?)?;
@@ -321,7 +380,9 @@ pub(super) fn error_of(
         message += &format!(" (the filter `error` gives an {unknown})");
     }
     let wait = error.get("wait").and_then(serde_json::Value::as_f64);
+    let stale_key = error.get("stale_key") == Some(&serde_json::Value::Bool(true));
     Some(ReplyError {
+        stale_key,
         class: class.unwrap_or(Class::Listing),
         message,
         wait: wait.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),

@@ -17,6 +17,7 @@ use jaq_json::Val;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::hooks::Sign;
 use crate::{
     config::reader::Misplaced,
     http::{Method, Payload},
@@ -33,6 +34,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// What a POST carries.
     pub body: Option<Payload>,
+    /// How its address is signed before it is sent.
+    pub sign: Option<Sign>,
 }
 
 impl fmt::Display for Request {

@@ -32,7 +32,7 @@ pub use redact::redact;
 pub use resolve::{GivenNames, Names};
 pub use wall::wall;
 
-use crate::config::Secret;
+use crate::{config::Secret, dialect::Sign};
 
 /// How to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,6 +101,8 @@ pub struct Outgoing {
     pub body: Option<Payload>,
     /// Instead of the proxy of `[network]`.
     pub proxy: Option<Url>,
+    /// How the address is to be signed first, by [`Signer`](crate::run::Signer).
+    pub sign: Option<Sign>,
 }
 
 impl Outgoing {
@@ -115,6 +117,7 @@ impl Outgoing {
             method: Method::Get,
             body: None,
             proxy: None,
+            sign: None,
         }
     }
 }
@@ -134,6 +137,7 @@ impl fmt::Debug for Outgoing {
             .field("cookies", &names(&self.cookies))
             .field("body", &self.body.as_ref().map(Payload::names))
             .field("proxy", &self.proxy.as_ref().map(redact))
+            .field("sign", &self.sign)
             .finish()
     }
 }

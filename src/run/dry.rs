@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Mirrors, judge};
+use super::{Failure, Mirrors, Signer, judge};
 use crate::{
     class::{Class, Remedy},
     clock::Clock,
@@ -17,7 +17,7 @@ use crate::{
     http::Http,
     pace::{HostKey, Pace},
     store::{MOST_STALE, PageTask, Verdict, page_key},
-    walk,
+    walk::{self, Asking},
 };
 
 /// What a walk would bring.
@@ -67,6 +67,7 @@ pub async fn dry_run(
         http,
         pace,
         mirrors: Mirrors::default(),
+        signer: Signer::default(),
         clock,
         stop,
         readers: Semaphore::new(1),
@@ -104,6 +105,7 @@ struct Dry<'a, P> {
     http: &'a Http,
     pace: &'a Pace,
     mirrors: Mirrors,
+    signer: Signer,
     clock: &'a Clock,
     stop: &'a CancellationToken,
     readers: Semaphore,
@@ -134,12 +136,16 @@ impl<P: FnMut(&DryReport)> Dry<'_, P> {
                 () = stop.cancelled() => return Ok(Ended::Enough),
                 () = host.turn() => {}
             }
-            let page = match self.mirrors.page(self.http, site, &out).await {
-                Ok(reply) => walk::read(&self.readers, job, &task, reply)
-                    .await
-                    .and_then(|page| walk::believed(job, &task, page, None)),
-                Err(error) => Err(error.into()),
+            let how = Asking {
+                http: self.http,
+                mirrors: &self.mirrors,
+                signer: &self.signer,
+                pace: self.pace,
+                readers: &self.readers,
             };
+            let now = self.clock.now();
+            let page = walk::ask(&how, job, &task, &out, || now, || ()).await;
+            let page = page.and_then(|page| walk::believed(job, &task, page, None));
             let throttle = &site.dialect.throttle;
             let page = match page {
                 Ok(page) => page,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, Semaphore};
 
-use super::{Mirrors, UnderWay};
+use super::{Mirrors, Signer, UnderWay};
 use crate::{http::Http, pace::Pace};
 
 /// Replies parsed at once.
@@ -22,6 +22,7 @@ pub struct Means {
     /// Whose turn it is.
     pub pace: Pace,
     pub(super) mirrors: Arc<Mirrors>,
+    pub(super) signer: Arc<Signer>,
     pub(super) readers: Arc<Semaphore>,
     pub(super) storing: Arc<Semaphore>,
     pub(super) under_way: Arc<UnderWay>,
@@ -37,6 +38,7 @@ impl Means {
             http,
             pace: Pace::new(),
             mirrors: Arc::default(),
+            signer: Arc::default(),
             readers: Arc::new(Semaphore::new(READERS)),
             storing: Arc::new(Semaphore::new(STORING)),
             under_way: Arc::default(),

@@ -12,6 +12,7 @@ mod mirrors;
 mod panic;
 mod policy;
 mod recheck;
+mod signer;
 mod under_way;
 mod walks;
 
@@ -29,6 +30,7 @@ pub use hold::Patience;
 pub use means::Means;
 pub use mirrors::Mirrors;
 pub use policy::{Failure, Machine, judge};
+pub use signer::{Signed, Signer};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;
@@ -57,6 +59,8 @@ pub struct Context {
     pub http: Http,
     /// Which address of a site with several answers.
     pub mirrors: Arc<Mirrors>,
+    /// What some sites must be shown to answer.
+    pub signer: Arc<Signer>,
     /// Whose turn it is.
     pub pace: Pace,
     /// Limits and retries.
@@ -228,6 +232,7 @@ impl Runner {
                 archive,
                 http: means.http.clone(),
                 mirrors: means.mirrors.clone(),
+                signer: means.signer.clone(),
                 pace: means.pace.clone(),
                 network: config.network.clone(),
                 readers: means.readers.clone(),

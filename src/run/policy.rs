@@ -49,6 +49,8 @@ pub struct Failure {
     pub machine: Option<Machine>,
     /// Whether no connection to the host came about.
     pub unreached: bool,
+    /// Whether the key of the request's signature may be an old one.
+    pub stale_key: bool,
 }
 
 impl Failure {
@@ -65,6 +67,7 @@ impl Failure {
             store: None,
             machine: None,
             unreached: false,
+            stale_key: false,
         }
     }
 }
@@ -91,6 +94,7 @@ impl From<http::Error> for Failure {
             url: None,
             slow_down,
             unreached: error.unreached,
+            stale_key: false,
             trouble: None,
             store: None,
             // The one thing of this machine's that a request can want for.

@@ -529,6 +529,19 @@ fn finish(
     Ok(())
 }
 
+/// Nothing shows the item any more: what is known of it stays, with a tombstone beside it.
+pub(super) fn missing(
+    group: &mut Group<'_>,
+    run: i64,
+    id: i64,
+    site: &str,
+    item: &Item,
+    why: &str,
+) -> Result<(), Error> {
+    finish_if_complete(group, run, id)?;
+    bury(group, run, id, site, item, why)
+}
+
 fn file_states(group: &Group<'_>, id: i64, item: &Item) -> Result<Vec<FileState>, Error> {
     let mut select = group.db.prepare_cached(
         "SELECT f.object, o.bytes, o.media, f.class, f.etag, f.modified, f.unverified

@@ -6,6 +6,7 @@
 mod added;
 mod at_work;
 mod catalog;
+mod census;
 mod counts;
 mod damage;
 mod days;
@@ -30,6 +31,7 @@ mod writer;
 
 pub use added::{Added, Forgotten};
 pub use at_work::Begun as AtWork;
+pub use census::CensusPage;
 pub use counts::RunCounts;
 pub use damage::{Checked, Damaged, Notes};
 pub use days::Day;

@@ -2,7 +2,10 @@
 
 use rusqlite::params;
 
-use super::{Day, Error, Group, Lease, PageTask, Verdict, Why, catalog, counts::RunCounts};
+use super::{
+    CensusPage, Day, Error, Group, Lease, PageTask, Verdict, Why, catalog, census,
+    counts::RunCounts,
+};
 use crate::{
     archive::Digest,
     class::Class,
@@ -43,6 +46,8 @@ pub struct PageCommit {
     pub total: Option<u64>,
     /// What days are remembered under, where the page is of the walk of one.
     pub days: Option<Digest>,
+    /// Where whole walks tell what is gone: what this page adds to that.
+    pub census: Option<CensusPage>,
     /// What comes next.
     pub step: Step,
 }
@@ -99,6 +104,7 @@ impl Group<'_> {
             filtered,
             total,
             days,
+            census,
             step,
         } = page;
         if !self.holds(&lease)? {
@@ -107,6 +113,10 @@ impl Group<'_> {
         self.refused = refused;
         let (mut shown, mut new) = (0, 0);
         let known = self.changes.items;
+        let thread = census.as_ref();
+        let thread =
+            thread.map(|page| census::begin(self, &lease, page, task.depth == 0, task.item));
+        let thread = thread.transpose()?;
         for seen in items {
             self.rechecks = !immutable;
             let sight = catalog::Sight {
@@ -120,7 +130,13 @@ impl Group<'_> {
                 listed: task.depth == 0,
             };
             shown += 1;
+            let counted = census.as_ref().zip(thread);
+            let counted = counted.filter(|(page, _)| page.kind == sight.seen.item.kind);
+            let counted = counted.map(|(_, thread)| (thread, sight.seen.item.id.clone()));
             new += usize::from(catalog::sight(self, &lease, sight)?);
+            if let (Some((thread, id)), Some(page)) = (counted, &census) {
+                census::saw(self, lease.run, thread, &site, &page.kind, &id)?;
+            }
         }
         for (raw, message) in &bad {
             let start: String = raw.chars().take(120).collect();
@@ -159,6 +175,11 @@ impl Group<'_> {
         if task.depth == 0 && task.day.is_none() && step == Step::End {
             self.keep_total(lease.run, task.at.met.saturating_add(showed))?;
         }
+        if let (Some(page), Some(thread), Step::End, true) =
+            (&census, thread, &step, bad.is_empty())
+        {
+            census::end(self, &lease, thread, page, task.item)?;
+        }
         let day = task.day.zip(days).map(|(day, walk)| {
             // An entry that no filter could read is tried again by the next walk: there must be one.
             let settled = day.settled && bad.is_empty();
@@ -187,7 +208,9 @@ impl Group<'_> {
                 let same = showed > 0 && at.shown.is_some() && at.shown == task.at.shown;
                 // A slice begins with what the one before ended with.
                 let sliced = at.slices > task.at.slices;
-                let repeats = ((shown > 0 && new == 0) || same) && !sliced;
+                // And a page that is asked once more shows what it showed.
+                let again = at.again || task.at.again;
+                let repeats = ((shown > 0 && new == 0) || same) && !sliced && !again;
                 at.stale = if repeats { task.at.stale + 1 } else { 0 };
                 // New entries at the top push known ones onto later pages: as many stale pages as that are no circle.
                 // And in a later round all is known, which is what it is for.
@@ -235,11 +258,15 @@ impl Group<'_> {
 
     /// Keeps that the site shows no more of a job's listing, though there is more.
     fn note_wall(&mut self, lease: &Lease, task: &PageTask) -> Result<(), Error> {
-        if task.depth > 0 {
-            return Ok(());
-        }
-        let sql = "UPDATE runs SET wall = 'the site stops showing this listing before its end' WHERE id = ?";
-        self.db.prepare_cached(sql)?.execute([lease.run])?;
+        let wall = match task.depth {
+            0 => "the site stops showing this listing before its end".to_owned(),
+            _ => format!(
+                "the site stops showing some `{}` before their end",
+                task.endpoint
+            ),
+        };
+        let sql = "UPDATE runs SET wall = coalesce(wall, ?2) WHERE id = ?1";
+        self.db.prepare_cached(sql)?.execute((lease.run, wall))?;
         Ok(())
     }
 

@@ -165,6 +165,21 @@ pub(super) const FAILURES: &str = "SELECT j.name, j.site, i.kind || '/' || i.ide
      ORDER BY t.last_at, t.id";
 
 impl Reader {
+    /// Where the newest records of a kind are whose id begins with `prefix`, which ends in a colon.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn placed_below(&self, site: &str, kind: &str, prefix: &str) -> Result<Vec<u64>, Error> {
+        // The character behind the colon ends the range, so that the unique index answers.
+        let end = format!("{};", prefix.trim_end_matches(':'));
+        let sql = "SELECT place FROM items
+                   WHERE site = ? AND kind = ? AND ident >= ? AND ident < ? AND place IS NOT NULL ORDER BY place";
+        let mut select = self.db.prepare(sql)?;
+        let rows = select.query_map((site, kind, prefix, end), |row| row.get::<_, i64>(0))?;
+        let places = rows.map(|place| Ok(place?.unsigned_abs()));
+        places.collect()
+    }
+
     /// Opens the database of a state folder; `None` when there is none yet.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use super::{Error, Group, Lease, PageTask, RunCounts, Store, catalog, members, queue};
+use super::{Error, Group, Lease, PageTask, RunCounts, Store, catalog, census, members, queue};
 use crate::{archive::Digest, class::Class, clock::rfc3339};
 
 /// A job as the store needs to know it.
@@ -331,6 +331,12 @@ impl Group<'_> {
                 )?
                 .execute((job, run))?;
             members::leave(self, job, run)?;
+        }
+        if result == "done"
+            && let Some(difference) = census::difference(self, job)?
+        {
+            let sql = "UPDATE runs SET wall = coalesce(wall || '; ', '') || ?2 WHERE id = ?1";
+            self.db.prepare_cached(sql)?.execute((run, difference))?;
         }
         let sql = "UPDATE runs SET ended = ?2, result = ?3 WHERE id = ?1";
         self.db

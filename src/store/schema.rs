@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::Error;
 use crate::disk;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
@@ -16,6 +16,7 @@ const FILES: [&str; 8] = [
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
     include_str!("schema/0008.sql"),
+    include_str!("schema/0009.sql"),
 ];
 /// `LARD`, so that `file` and people know whose database it is.
 const APPLICATION_ID: i64 = 0x4c41_5244;

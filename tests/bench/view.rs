@@ -232,6 +232,7 @@ async fn fill(config: &Config, posts: std::ops::Range<u64>, revision: u64) {
             ..Position::default()
         };
         let commit = PageCommit {
+            census: None,
             lease: task.lease,
             task: page,
             site: "bench.example".to_owned(),

@@ -249,7 +249,11 @@ fn what_is_not_recognised_says_what_is_known_and_leaves_nothing() {
     for (address, words) in [
         (
             "https://example.org/post",
-            &["known: konachan.com", "sakugabooru.com", "[sites] table"][..],
+            &[
+                "known: bilibili (https://api.bilibili.com), konachan.com",
+                "sakugabooru.com",
+                "[sites] table",
+            ][..],
         ),
         (
             "https://yande.er/post?tags=x",
@@ -278,7 +282,7 @@ fn what_is_not_recognised_says_what_is_known_and_leaves_nothing() {
         assert_eq!(ran.out, "", "{address}");
     }
     let mine = format!(
-        "known: konachan.com, konachan.net, lolibooru.moe, mock ({})",
+        "known: bilibili (https://api.bilibili.com), konachan.com, konachan.net, lolibooru.moe, mock ({})",
         site.url()
     );
     assert!(

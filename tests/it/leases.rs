@@ -106,6 +106,7 @@ impl Queue {
     /// The walk's end, as the holder of this lease saw it.
     async fn finish(&self, lease: Lease) -> PageOutcome {
         let page = PageCommit {
+            census: None,
             lease,
             task: first(),
             site: "booru.example".to_owned(),

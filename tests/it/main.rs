@@ -3,6 +3,7 @@
 
 mod actions;
 mod adding;
+mod bilibili;
 mod by_hand;
 mod commands;
 mod confirmation;

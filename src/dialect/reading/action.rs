@@ -29,6 +29,10 @@ impl Reading<'_> {
             let secrets: Vec<_> = secrets.map(String::as_str).collect();
             check_variables(&table, ask, &params, &secrets);
         }
+        let price = table
+            .get("price")
+            .and_then(|node| node.text())
+            .map(str::to_owned);
         let error = match table.get("error") {
             Some(node) => self.filter(&node),
             None => self.error.clone(),
@@ -38,6 +42,7 @@ impl Reading<'_> {
             name: name.to_owned(),
             about,
             params,
+            price,
             ask: ask?,
             error,
         })

@@ -6,6 +6,7 @@ use super::{
     super::{
         ask::{Ask, Fields, Form, Line},
         filter::Filter,
+        hooks::Sign,
         params::Param,
         request::Template,
     },
@@ -57,7 +58,23 @@ impl Reading<'_> {
             headers,
             fields,
             vars: table.get("vars").and_then(|node| self.filter(&node)),
+            sign: self.sign(table),
         })
+    }
+
+    /// `sign`, which needs the dialect to say where the keys are.
+    fn sign(&self, table: &Table<'_>) -> Option<Sign> {
+        let node = table.get("sign")?;
+        let word = node.text()?;
+        let sign = Sign::from_word(word);
+        match sign {
+            None => node.unknown("signature", word, Sign::WORDS),
+            Some(_) if !self.keys => {
+                node.error("`[keys]` is missing: nothing says where the key of a signature is");
+            }
+            Some(_) => {}
+        }
+        sign
     }
 }
 
