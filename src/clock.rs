@@ -34,12 +34,16 @@ impl Clock {
 
     /// The day in local time.
     pub fn today(&self) -> Date {
-        let zone = match self {
+        let now = Timestamp::from_millisecond(self.now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        now.to_zoned(self.zone()).date()
+    }
+
+    /// The zone of local time.
+    pub fn zone(&self) -> TimeZone {
+        match self {
             Self::System => TimeZone::system(),
             Self::Fixed(_) => TimeZone::UTC,
-        };
-        let now = Timestamp::from_millisecond(self.now()).unwrap_or(Timestamp::UNIX_EPOCH);
-        now.to_zoned(zone).date()
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod class;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod demo;
 pub mod dialect;
 pub mod disk;

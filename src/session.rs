@@ -5,10 +5,35 @@ use std::sync::Arc;
 use crate::{
     archive::{self, Archive, Lock},
     clock::Clock,
-    config::Config,
+    config::{self, Config, Diagnostic, KeptJob},
     disk::{self, Trouble},
     store::{self, Store},
 };
+
+/// Reads the configuration at `path`, and the jobs that `larder add` keeps, with `more` as if they were kept already.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn configuration(
+    path: &std::path::Path,
+    more: Vec<KeptJob>,
+) -> Result<Config, Vec<Diagnostic>> {
+    let kept = |archive: &config::Archive| {
+        let added = store::Reader::open(&archive.state)
+            .and_then(|reader| reader.map_or(Ok(Vec::new()), |reader| reader.added()));
+        // Whoever needs the database says what is wrong with it; many commands do not.
+        let added = added.unwrap_or_else(|error| {
+            tracing::debug!(%error, "Could not read the added jobs");
+            Vec::new()
+        });
+        let kept = added.into_iter().map(|added| KeptJob {
+            name: added.name,
+            definition: added.definition,
+        });
+        kept.chain(more).collect()
+    };
+    Config::load_with(path, kept)
+}
 
 /// An archive that this process writes.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::{fmt::Write, path::Path, sync::Arc};
 use super::{clock, exit, load, print};
 use crate::{
     clock::Millis,
-    config::{Config, Job, Proof, Rate, Schedule, Secret, Site, units},
+    config::{Config, Job, Rate, Schedule, Site, units},
     run::walks,
     text::{count, one_line},
     walk,
@@ -83,7 +83,7 @@ fn describe(text: &mut String, job: &Job) -> bool {
         Schedule::Every(every) => drop(writeln!(text, "  every       {}", units::duration(*every))),
         Schedule::Cron(cron) => drop(writeln!(text, "  cron        {cron}")),
     }
-    let missing = unset(site);
+    let missing = site.unset();
     if let (Some(login), Some(hook), true) = (&site.login, site.dialect.login, missing.is_empty())
         && let Err(error) = hook.query(login, &site.vars)
     {
@@ -134,25 +134,6 @@ fn limits(limits: &crate::config::Limits) -> String {
         rate @ Rate::Every(_) => units::rate(rate),
     };
     format!("{rate}, {} at once", limits.connections)
-}
-
-/// The environment variables that a site's secrets need and that are not set.
-pub(super) fn unset(site: &Site) -> Vec<&str> {
-    fn missing(secret: &Secret) -> Option<&str> {
-        match secret {
-            Secret::Unset { variable } => Some(variable.as_str()),
-            Secret::Known(_) => None,
-        }
-    }
-    let login = site.login.as_ref().map(|login| match &login.proof {
-        Proof::Password(secret) | Proof::ApiKey(secret) => secret,
-    });
-    let named = site
-        .cookies
-        .iter()
-        .chain(&site.headers)
-        .map(|(_, secret)| secret);
-    named.chain(login).filter_map(missing).collect()
 }
 
 /// What a person should know: keys that are checked and not acted on, cookies that have expired, ids that clash.
@@ -208,7 +189,7 @@ pub(super) fn cookie_note(site: &Site, now: Millis) -> Option<String> {
     Some(format!("{path} ([sites.{}]) {what}", site.name))
 }
 
-/// That nothing keeps the schedules of these jobs, if any has one.
+/// Who keeps the schedules of these jobs, if any has one.
 pub(super) fn schedule_note(jobs: &[Arc<Job>]) -> Option<String> {
     let scheduled = |job: &&Arc<Job>| {
         job.schedule != Schedule::Manual || job.window.is_some() || job.full_every.is_some()
@@ -220,7 +201,7 @@ pub(super) fn schedule_note(jobs: &[Arc<Job>]) -> Option<String> {
         .collect();
     (!names.is_empty()).then(|| {
         format!(
-            "`every`, `cron`, `window` and `full_every` are for the daemon, which this version does not have: {}",
+            "`every`, `cron`, `window` and `full_every` are kept by `larder daemon` only: {}",
             names.join(", ")
         )
     })

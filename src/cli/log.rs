@@ -20,10 +20,11 @@ pub(super) fn bars() -> &'static MultiProgress {
 }
 
 /// Starts logging. Only larder's own lines: a library's lines may hold whole addresses.
-pub(super) fn start(verbose: u8, quiet: bool, json: bool) {
+/// `tells`: what is done is of interest on a terminal too.
+pub(super) fn start(verbose: u8, quiet: bool, tells: bool, json: bool) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
-        (false, 0) if io::stderr().is_terminal() => "warn",
+        (false, 0) if io::stderr().is_terminal() && !tells => "warn",
         (false, 0) => "info",
         (false, 1) => "debug",
         (false, _) => "trace",

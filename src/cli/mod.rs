@@ -5,6 +5,7 @@ mod add;
 mod ask;
 mod call;
 mod check;
+mod daemon;
 mod demo;
 mod doctor;
 mod failures;
@@ -15,6 +16,7 @@ mod history;
 mod log;
 mod man;
 mod objects;
+mod pause;
 mod progress;
 mod rebuild;
 mod run;
@@ -37,7 +39,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::{
     archive,
     clock::Clock,
-    config::{self, Config, Diagnostic, Job, KeptJob},
+    config::{Config, Diagnostic, Job, KeptJob},
     session, store,
     text::{json, shown},
     upkeep, view as views,
@@ -113,6 +115,8 @@ enum Command {
     Check,
     /// Run jobs once, until their queue is empty or the time comes
     Run(run::Run),
+    /// Stay: run jobs on their schedules and inside their windows until told to stop
+    Daemon(daemon::Daemon),
     /// Where every job stands; works while another larder runs and when none does
     Status(status::Status),
     /// What failed and why
@@ -121,6 +125,10 @@ enum Command {
     Retry(failures::Retry),
     /// Recognise web addresses and keep them as jobs
     Add(add::Add),
+    /// Hold a job
+    Pause(pause::Pause),
+    /// Let a job go on
+    Resume(pause::Resume),
     /// Drop a job, keeping what it archived
     Forget(forget::Forget),
     /// An item's record
@@ -191,7 +199,14 @@ pub fn main() -> u8 {
     log::catch_panics();
     keep_memory_private();
     let cli = Cli::parse();
-    log::start(cli.verbose, cli.quiet, cli.log_format == LogFormat::Json);
+    // What a daemon does is told nowhere else, whoever looks on.
+    let tells = matches!(cli.command, Command::Daemon(_));
+    log::start(
+        cli.verbose,
+        cli.quiet,
+        tells,
+        cli.log_format == LogFormat::Json,
+    );
     match dispatch(cli) {
         Ok(code) => code,
         // A reader that has seen enough, such as `head`, is no error.
@@ -221,10 +236,13 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Check => check::check(config),
         Command::Run(run) => run.run(config, cli.quiet),
+        Command::Daemon(daemon) => daemon.run(config),
         Command::Status(status) => status.run(config),
         Command::Failures(failures) => failures.run(config),
         Command::Retry(retry) => retry.run(config),
         Command::Add(add) => add.run(config, cli.quiet),
+        Command::Pause(pause) => pause.run(config),
+        Command::Resume(resume) => resume.run(config),
         Command::Forget(forget) => forget.run(config),
         Command::Show(show) => show.run(config),
         Command::History(history) => history.run(config),
@@ -316,6 +334,15 @@ fn archive_code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             views::Error::Io { .. } => None,
         };
     }
+    if let Some(error) = error.downcast_ref::<crate::daemon::Error>() {
+        return match error {
+            crate::daemon::Error::Session(session::Error::Archive(error)) => of_archive(error),
+            crate::daemon::Error::Session(session::Error::Store(error))
+            | crate::daemon::Error::Store(error) => of_store(error),
+            crate::daemon::Error::Config(_) => Some(exit::CONFIG),
+            _ => None,
+        };
+    }
     if let Some(error) = error.downcast_ref::<session::Error>() {
         return match error {
             // The disk refused; nothing is lost by it, and the next run goes on.
@@ -344,21 +371,7 @@ fn load(path: &std::path::Path) -> anyhow::Result<Config> {
 
 /// The same with `more` jobs, as if they were kept already.
 fn load_and(path: &std::path::Path, more: Vec<KeptJob>) -> anyhow::Result<Config> {
-    let kept = |archive: &config::Archive| {
-        let added = store::Reader::open(&archive.state)
-            .and_then(|reader| reader.map_or(Ok(Vec::new()), |reader| reader.added()));
-        // Whoever needs the database says what is wrong with it; many commands do not.
-        let added = added.unwrap_or_else(|error| {
-            tracing::debug!(%error, "Could not read the added jobs");
-            Vec::new()
-        });
-        let kept = added.into_iter().map(|added| KeptJob {
-            name: added.name,
-            definition: added.definition,
-        });
-        kept.chain(more).collect()
-    };
-    Config::load_with(path, kept).map_err(|errors| ConfigErrors(errors).into())
+    session::configuration(path, more).map_err(|errors| ConfigErrors(errors).into())
 }
 
 /// The job called `name`.

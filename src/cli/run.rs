@@ -16,9 +16,10 @@ use super::{ConfigErrors, Usage, check, clock, eprint, exit, job, load, print, p
 use crate::{
     class::advice_on,
     config::{Config, Diagnostics, Job, Site},
+    daemon::schedule::is_held,
     http::Http,
     pace::Pace,
-    run::{Active, DryReport, Ended, Patience, Runner, dry_run, walks},
+    run::{Active, DryReport, Ended, Means, Patience, Runner, dry_run, walks},
     session::Session,
     store::{PageTask, Reader, RunCounts, Store, Walks},
     text::{bytes, count, duration, one_line},
@@ -47,7 +48,21 @@ fn time_of_day(text: &str) -> Result<jiff::civil::Time, String> {
 impl Run {
     pub(super) fn run(&self, path: &Path, quiet: bool) -> anyhow::Result<u8> {
         let config = load(path)?;
-        let jobs = self.select(&config)?;
+        let held = held_by_hand(&config)?;
+        let mut jobs = self.select(&config)?;
+        jobs.retain(|job| {
+            let is_held = held.contains(&job.name);
+            if is_held && !quiet {
+                eprint(&format!(
+                    "larder: `{0}` is held by hand; `larder resume {0}` lets it go on",
+                    job.name
+                ));
+            }
+            !is_held
+        });
+        if jobs.is_empty() {
+            return Ok(exit::STOPPED);
+        }
         refuse_unset(&config, &jobs)?;
         for note in check::notes(&config) {
             tracing::warn!("{note}");
@@ -103,6 +118,13 @@ impl Run {
     }
 }
 
+/// The names of jobs that somebody holds.
+fn held_by_hand(config: &Config) -> anyhow::Result<Vec<String>> {
+    let standings = Reader::open(&config.archive.state)?.map(|reader| reader.standings());
+    let held = standings.transpose()?.unwrap_or_default().into_iter();
+    Ok(held.filter(is_held).map(|standing| standing.name).collect())
+}
+
 /// Says so when the archive was made just now.
 pub(super) fn announce(config: &Config, session: &Session) -> anyhow::Result<()> {
     if !session.created {
@@ -128,7 +150,7 @@ pub(super) fn refuse_unset_of<'a>(
     let diagnostics = Diagnostics::default();
     let mut told = std::collections::BTreeSet::new();
     for site in sites {
-        for variable in check::unset(site) {
+        for variable in site.unset() {
             if told.insert((site.name.clone(), variable)) {
                 let message = format!(
                     "[sites.{}] needs the environment variable `{variable}`, which is not set",
@@ -203,7 +225,7 @@ pub(super) async fn work(
     }
     let started = clock().now();
     let names: Vec<_> = jobs.iter().map(|(job, _)| job.name.clone()).collect();
-    let http = Http::new(&config.network)?;
+    let means = Means::of_one(Http::new(&config.network)?);
     // Whoever names an end wants larder to make the best of the time until then.
     let patience = match until {
         Some(_) => Patience::Waits,
@@ -214,7 +236,7 @@ pub(super) async fn work(
         jobs,
         session.store.clone(),
         session.archive.clone(),
-        http,
+        &means,
         patience,
         stop,
     )

@@ -2,7 +2,8 @@
 
 use std::{io::Write, path::Path, time::Duration};
 
-use super::{clock, exit, known_job, load, print, print_json, reader};
+use super::{ConfigErrors, clock, exit, known_job, load, print, print_json, reader};
+use crate::{archive::Lock, clock::Clock, config::Config, status as all};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
@@ -18,14 +19,21 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self, path: &Path) -> anyhow::Result<u8> {
-        let config = load(path)?;
         let only = self.job.as_deref();
-        if let Some(name) = only {
-            known_job(&config, reader(&config)?.as_ref(), name)?;
-        }
         let clock = clock();
+        let mut known = false;
         loop {
-            let status = crate::status::Status::read(&config, only, &clock)?;
+            // Read each time: a daemon may have taken in a change.
+            let status = match load(path) {
+                Ok(config) => {
+                    if let (Some(name), false) = (only, known) {
+                        known_job(&config, reader(&config)?.as_ref(), name)?;
+                        known = true;
+                    }
+                    all::Status::read(&config, only, &clock)?
+                }
+                Err(error) => daemon_alone(path, &error, only, &clock)?.ok_or(error)?,
+            };
             if self.json {
                 print_json(&status.to_json())?;
             } else if self.watch {
@@ -41,4 +49,24 @@ impl Status {
             std::thread::sleep(Duration::from_secs(1));
         }
     }
+}
+
+/// What a daemon at work does, while the configuration that it began with is no longer there.
+fn daemon_alone(
+    path: &Path,
+    error: &anyhow::Error,
+    only: Option<&str>,
+    clock: &Clock,
+) -> anyhow::Result<Option<all::Status>> {
+    let (Some(mistakes), Some(bare)) = (error.downcast_ref::<ConfigErrors>(), Config::bare(path))
+    else {
+        return Ok(None);
+    };
+    let holder = Lock::holder(&bare.archive.state);
+    if holder.is_none_or(|holder| holder.kind != "daemon") {
+        return Ok(None);
+    }
+    let mistakes: Vec<_> = mistakes.0.iter().map(ToString::to_string).collect();
+    let status = all::Status::read_without_config(&bare, mistakes.join("\n"), only, clock)?;
+    Ok(Some(status))
 }

@@ -27,6 +27,7 @@ use std::{
 
 pub use address::{AddressBook, NoPlace, Place};
 pub use cookies::CookieFile;
+pub use daemon::{Event, Listen, Notice, Way};
 pub use jobs::{LONGEST_NAME, checked_name};
 pub use reader::{Diagnostic, Diagnostics, Source};
 pub use secret::Secret;
@@ -52,8 +53,14 @@ pub struct Config {
     pub catalog: Catalog,
     /// Jobs that `larder add` keeps and that do not fit the configuration any more.
     pub unfit: Vec<UnfitJob>,
+    /// Where the daemon answers.
+    pub listen: Option<Listen>,
+    /// Whom the daemon tells.
+    pub notices: Vec<Notice>,
     /// The patterns of `include`.
     include: Vec<PathBuf>,
+    /// The patterns of `dialects`.
+    dialects: Vec<PathBuf>,
 }
 
 /// A job that is kept in the database and cannot be read.
@@ -178,6 +185,24 @@ pub struct Site {
     pub login: Option<Login>,
     /// What the dialect's preset knows besides (such as the salt of a password), for its filters and hooks.
     pub vars: BTreeMap<String, String>,
+}
+
+impl Site {
+    /// Environment variables of its secrets that are not set.
+    pub fn unset(&self) -> Vec<&str> {
+        fn missing(secret: &Secret) -> Option<&str> {
+            match secret {
+                Secret::Unset { variable } => Some(variable.as_str()),
+                Secret::Known(_) => None,
+            }
+        }
+        let login = self.login.as_ref().map(|login| match &login.proof {
+            Proof::Password(secret) | Proof::ApiKey(secret) => secret,
+        });
+        let named = self.cookies.iter().chain(&self.headers);
+        let named = named.map(|(_, secret)| secret);
+        named.chain(login).filter_map(missing).collect()
+    }
 }
 
 /// `login` of a site.
@@ -359,6 +384,11 @@ impl Config {
         top::load(path, |_| Vec::new())
     }
 
+    /// Nothing but the archive that the file names, where its rest is wrong: for what must be said all the same.
+    pub fn bare(path: &Path) -> Option<Self> {
+        top::bare(path)
+    }
+
     /// Reads `path`, everything it includes, and the jobs that `kept` finds beside the archive. One of a name that a file
     /// gives to a job is passed over; one that does not fit is among [`Self::unfit`].
     ///
@@ -375,6 +405,20 @@ impl Config {
     pub fn site(&self, name: &str) -> Option<Arc<Site>> {
         let own = self.sites.get(name).cloned();
         own.or_else(|| sites::built_in(&self.catalog, name).map(Arc::new))
+    }
+
+    /// Every file that this configuration is made of and that is there now: its own, those of its patterns, cookies.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let patterns = self.include.iter().chain(&self.dialects);
+        let mut files: Vec<_> = patterns
+            .flat_map(|pattern| paths::matched_by(pattern))
+            .collect();
+        let cookies = self.sites.values().filter_map(|s| s.cookies_file.as_ref());
+        files.extend(cookies.map(|file| file.path.clone()));
+        files.push(self.path.clone());
+        files.sort();
+        files.dedup();
+        files
     }
 
     /// Whether `include` would read a file at `path`, which lies beside the configuration.

@@ -130,11 +130,24 @@ fn located(text: &str, from: &Path) -> Result<PathBuf, String> {
 
 /// The path that `node` holds, absolute.
 pub(super) fn path_of(node: &Node<'_>) -> Option<PathBuf> {
-    node.parsed(|text| {
-        let path = located(text, &node.source.path)?;
-        std::path::absolute(path)
-            .map_err(|error| format!("`{text}`: {error}; write the whole path"))
-    })
+    node.parsed(|text| absolute(text, &node.source.path))
+}
+
+/// The absolute path of `text`, written in the file `from`.
+pub(super) fn absolute(text: &str, from: &Path) -> Result<PathBuf, String> {
+    let path = located(text, from)?;
+    std::path::absolute(path).map_err(|error| format!("`{text}`: {error}; write the whole path"))
+}
+
+/// The files that a located pattern matches now.
+pub(super) fn matched_by(pattern: &Path) -> Vec<PathBuf> {
+    let folder = match pattern.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| pattern.with_file_name(entry.file_name()));
+    paths.filter(|path| covers(pattern, path)).collect()
 }
 
 /// The path of a file that must be there.

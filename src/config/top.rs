@@ -6,7 +6,7 @@ use std::{fs, io, path::Path};
 
 use super::{
     Archive, Config, Diagnostic, Diagnostics, KeptJob, MinFree, Source,
-    daemon::{daemon, notify},
+    daemon::{daemon as daemon_keys, notify},
     jobs::Jobs,
     network::network,
     paths::{path_of, patterns, sources},
@@ -51,6 +51,30 @@ pub(super) fn load(
     }
 }
 
+/// A configuration of nothing but the archive that the file at `path` names, whatever else is wrong with it.
+pub(super) fn bare(path: &Path) -> Option<Config> {
+    let source = Source::new(path, fs::read_to_string(path).ok()?);
+    let diagnostics = Diagnostics::default();
+    let archive = Table::parse(&source, &diagnostics, |root| {
+        root.get("archive")
+            .and_then(|node| node.table())
+            .and_then(archive)
+    });
+    Some(Config {
+        path: path.to_owned(),
+        archive: archive.flatten()?,
+        network: network(None),
+        sites: std::collections::BTreeMap::new(),
+        jobs: Vec::new(),
+        catalog: Catalog::built_in(),
+        unfit: Vec::new(),
+        listen: None,
+        notices: Vec::new(),
+        include: Vec::new(),
+        dialects: Vec::new(),
+    })
+}
+
 /// Reads a configuration whose text is at hand.
 pub(super) fn read(
     source: Source,
@@ -85,12 +109,10 @@ fn root(root: Table<'_>, kept: impl FnOnce(&Archive) -> Vec<KeptJob>) -> Option<
     for table in root.get("jobs").iter().flat_map(tables) {
         jobs.read(table, None, &mut sites);
     }
-    if let Some(table) = root.get("daemon").and_then(|node| node.table()) {
-        daemon(table);
-    }
-    for table in root.get("notify").iter().flat_map(tables) {
-        notify(table);
-    }
+    let daemon = root.get("daemon").and_then(|node| node.table());
+    let listen = daemon.and_then(daemon_keys);
+    let notices = root.get("notify");
+    let notices = notices.iter().flat_map(tables).filter_map(notify).collect();
     root.finish();
     for source in include.iter().flat_map(sources) {
         Table::parse(&source, diagnostics, |table| {
@@ -108,7 +130,10 @@ fn root(root: Table<'_>, kept: impl FnOnce(&Archive) -> Vec<KeptJob>) -> Option<
         jobs: jobs.into_vec(),
         catalog,
         unfit,
+        listen,
+        notices,
         include: include.iter().flat_map(patterns).collect(),
+        dialects: dialects.iter().flat_map(patterns).collect(),
     })
 }
 

@@ -103,6 +103,8 @@ pub struct Host {
     surplus: Arc<AtomicUsize>,
     requests: AtomicU64,
     throttled: AtomicU64,
+    /// What of these was told already.
+    told: Mutex<HostCounts>,
 }
 
 #[derive(Debug)]
@@ -121,6 +123,8 @@ struct State {
     probe: Option<Instant>,
     /// Refusals in a row.
     refused: u32,
+    /// Whether the next limits replace these.
+    outdated: bool,
 }
 
 /// The right to one connection, given back when dropped.
@@ -160,6 +164,7 @@ impl Host {
             unreached: 0,
             probe: None,
             refused: 0,
+            outdated: false,
         };
         let origin = Instant::now();
         state.renew_limiter(origin);
@@ -173,6 +178,18 @@ impl Host {
             surplus: Arc::new(AtomicUsize::new(0)),
             requests: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
+            told: Mutex::default(),
+        }
+    }
+
+    /// What was counted since this was last asked.
+    pub fn fresh_counts(&self) -> HostCounts {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.counts();
+        let before = std::mem::replace(&mut *told, now);
+        HostCounts {
+            requests: now.requests - before.requests,
+            throttled: now.throttled - before.throttled,
         }
     }
 
@@ -379,9 +396,29 @@ impl Host {
         }
     }
 
-    /// Takes the stricter of the present limits and these.
+    /// The next limits replace the present ones.
+    pub(super) fn renew(&self) {
+        self.state().outdated = true;
+    }
+
+    /// Takes the stricter of the present limits and these, or these where the present ones are outdated.
     pub(super) fn restrict(&self, limits: Limits) {
         let mut state = self.state();
+        if std::mem::take(&mut state.outdated) {
+            state.limits.rate = limits.rate;
+            state.renew_limiter(self.origin);
+            let more = limits.connections.saturating_sub(state.limits.connections);
+            for _ in 0..more {
+                let fewer = |surplus: usize| surplus.checked_sub(1);
+                let taken_back =
+                    self.surplus
+                        .fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer);
+                if taken_back.is_err() {
+                    self.permits.add_permits(1);
+                }
+            }
+            state.limits.connections += more;
+        }
         let rate = slower(state.limits.rate, limits.rate);
         if rate != state.limits.rate {
             state.limits.rate = rate;

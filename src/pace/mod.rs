@@ -101,6 +101,13 @@ impl Pace {
         host
     }
 
+    /// From now on the limits of each host are those that it is named with next: the configuration has changed.
+    pub fn renew(&self) {
+        for host in self.hosts() {
+            host.renew();
+        }
+    }
+
     /// Every host named so far, by name.
     pub fn hosts(&self) -> Vec<Arc<Host>> {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -31,7 +31,8 @@ impl Runner {
         self.held().is_some()
     }
 
-    fn held(&self) -> Option<Trouble> {
+    /// What keeps the archive from being written just now.
+    pub fn held(&self) -> Option<Trouble> {
         *self.hold.lock().expect("nobody panics with it")
     }
 

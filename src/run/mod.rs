@@ -7,6 +7,7 @@
 mod dry;
 mod hold;
 mod lane;
+mod means;
 mod mirrors;
 mod panic;
 mod policy;
@@ -26,6 +27,7 @@ use std::{
 
 pub use dry::{DryReport, dry_run};
 pub use hold::Patience;
+pub use means::Means;
 pub use mirrors::Mirrors;
 pub use policy::{Failure, Machine, judge};
 pub use signer::{Signed, Signer};
@@ -41,7 +43,7 @@ use crate::{
     config::{Config, Job, MinFree, Network, Site},
     disk::Trouble,
     http::Http,
-    pace::{HoldReason, Host, HostCounts, HostKey, Pace},
+    pace::{HoldReason, Host, HostKey, Pace},
     store::{self, JobSpec, Reader, RunCounts, Store, Walks},
     walk::shows_all,
 };
@@ -56,19 +58,19 @@ pub struct Context {
     /// Requests.
     pub http: Http,
     /// Which address of a site with several answers.
-    pub mirrors: Mirrors,
+    pub mirrors: Arc<Mirrors>,
     /// What some sites must be shown to answer.
-    pub signer: Signer,
+    pub signer: Arc<Signer>,
     /// Whose turn it is.
     pub pace: Pace,
     /// Limits and retries.
     pub network: Network,
     /// Replies parsed at once: jq needs many times a page's bytes.
-    pub readers: Semaphore,
+    pub readers: Arc<Semaphore>,
     /// Files stored at once: a slow disk holds up the downloads instead of filling the memory.
-    pub storing: Semaphore,
+    pub storing: Arc<Semaphore>,
     /// Files under way that a site names by md5: two jobs that want the same bytes ask for them once.
-    pub under_way: UnderWay,
+    pub under_way: Arc<UnderWay>,
     /// Whether another job may have brought a file since it was claimed.
     pub several_jobs: bool,
     /// Whether items are looked up again whatever is known of them.
@@ -77,10 +79,6 @@ pub struct Context {
     pub cut: CancellationToken,
 }
 
-/// Replies parsed at once.
-const READERS: usize = 2;
-/// Files stored at once: enough syncs side by side that a disk works at its best.
-const STORING: usize = 16;
 /// How often requests of other processes are looked for.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often claims are renewed, in looks.
@@ -179,8 +177,10 @@ pub struct Runner {
     holds: BTreeMap<HostKey, (Option<Millis>, u32)>,
     lanes: Mutex<BTreeMap<HostKey, Arc<Notify>>>,
     leases: Mutex<BTreeSet<(i64, i64)>>,
-    /// Requests and throttlings of each host that the database knows already.
-    kept: Mutex<BTreeMap<HostKey, HostCounts>>,
+    /// Whether this run does what other processes ask for; in a daemon that one does.
+    attends: bool,
+    /// One run after the other reads again what a larder that died has left.
+    recheck: Arc<tokio::sync::Mutex<()>>,
     ended: Notify,
     stop: CancellationToken,
     /// Drops the work that did not end in its grace.
@@ -199,14 +199,14 @@ impl Runner {
         jobs: Vec<(Arc<Job>, Walks)>,
         store: Store,
         archive: Arc<Archive>,
-        http: Http,
+        means: &Means,
         patience: Patience,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, store::Error> {
         let names: Vec<_> = config.jobs.iter().map(|job| job.name.clone()).collect();
         let mut active = BTreeMap::new();
         let mut hosts = Vec::new();
-        let several_jobs = jobs.len() > 1;
+        let several_jobs = jobs.len() > 1 || !means.attends;
         let full = jobs.iter().any(|(_, walks)| walks.full);
         for (job, walks) in jobs {
             let begun = store.begin(spec(&job, walks, &names)).await?;
@@ -230,14 +230,14 @@ impl Runner {
             context: Context {
                 store,
                 archive,
-                http,
-                mirrors: Mirrors::default(),
-                signer: Signer::default(),
-                pace: Pace::new(),
+                http: means.http.clone(),
+                mirrors: means.mirrors.clone(),
+                signer: means.signer.clone(),
+                pace: means.pace.clone(),
                 network: config.network.clone(),
-                readers: Semaphore::new(READERS),
-                storing: Semaphore::new(STORING),
-                under_way: UnderWay::default(),
+                readers: means.readers.clone(),
+                storing: means.storing.clone(),
+                under_way: means.under_way.clone(),
                 several_jobs,
                 cut: CancellationToken::new(),
                 full,
@@ -252,7 +252,8 @@ impl Runner {
             holds: holds(&config.archive.state),
             lanes: Mutex::default(),
             leases: Mutex::default(),
-            kept: Mutex::default(),
+            attends: means.attends,
+            recheck: means.recheck.clone(),
             ended: Notify::new(),
             stop,
             abandon: CancellationToken::new(),
@@ -318,7 +319,9 @@ impl Runner {
             );
             // What was given to the store is stored; the store itself can end once nobody holds it.
             self.abandon.cancel();
-            self.context.store.hurry();
+            if self.attends {
+                self.context.store.hurry();
+            }
             self.tracker.wait().await;
         }
         self.keep_hosts().await;
@@ -340,7 +343,9 @@ impl Runner {
                 return Ok(());
             }
             if self.stop.is_cancelled() {
-                self.note_stop().await;
+                if self.attends {
+                    self.note_stop().await;
+                }
                 return Ok(());
             }
             // Nothing is lost when one of these is dropped: each only says that it is time to look again.
@@ -437,6 +442,9 @@ impl Runner {
             self.keep_hosts().await;
         }
         self.check_disk(looks).await?;
+        if !self.attends {
+            return Ok(());
+        }
         let state = self
             .context
             .store
@@ -454,7 +462,10 @@ impl Runner {
     }
 
     /// Looks for tasks that were queued by others than the lanes.
-    async fn wake_hosts(self: &Arc<Self>) -> Result<(), store::Error> {
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn wake_hosts(self: &Arc<Self>) -> Result<(), store::Error> {
         let jobs = self.claimable().0;
         let hosts = self
             .context
@@ -470,6 +481,28 @@ impl Runner {
         Ok(())
     }
 
+    /// Ends the run of a job that is no more.
+    pub fn forget(&self, job: i64) {
+        // What is under way for it is dropped when it ends: its claims are gone.
+        if let Some(active) = self.jobs.get(&job).filter(|active| !active.is_over()) {
+            tracing::info!(job.name = %active.job.name, "Forgetting the job `{}`, as asked", active.job.name);
+            active.end(Ended::Forgotten);
+            self.ended.notify_one();
+        }
+    }
+
+    /// Ends the run of a job that somebody holds.
+    pub fn pause_by_hand(&self, job: i64) {
+        if let Some(active) = self.jobs.get(&job).filter(|active| !active.is_over()) {
+            tracing::info!(job.name = %active.job.name, "Pausing the job `{}`, as asked", active.job.name);
+            active.end(Ended::Paused {
+                reason: store::BY_USER,
+                message: store::BY_HAND.to_owned(),
+            });
+            self.ended.notify_one();
+        }
+    }
+
     /// Does what other processes have asked for, a part at a time: the work goes on meanwhile.
     async fn do_what_was_asked(&self) -> Result<(), store::Error> {
         loop {
@@ -482,11 +515,10 @@ impl Runner {
                 tracing::info!(job.name = %name, "Keeping the job `{name}`, as asked; the next run takes it");
             }
             for job in &answered.forgotten {
-                // What is under way for it is dropped when it ends: its claims are gone.
-                if let Some(active) = self.jobs.get(job).filter(|active| !active.is_over()) {
-                    tracing::info!(job.name = %active.job.name, "Forgetting the job `{}`, as asked", active.job.name);
-                    active.end(Ended::Forgotten);
-                }
+                self.forget(*job);
+            }
+            for job in &answered.paused {
+                self.pause_by_hand(*job);
             }
             if !answered.more {
                 return Ok(());
@@ -511,7 +543,7 @@ impl Runner {
                     now + i64::try_from(left.as_millis()).unwrap_or(i64::MAX)
                 });
                 let reason = hold.map_or_else(String::new, |hold| hold.reason.to_string());
-                let counts = self.count_since(host);
+                let counts = host.fresh_counts();
                 (host.key().to_string(), until, reason, counts, host.streak())
             })
             .collect();
@@ -534,21 +566,6 @@ impl Runner {
             });
         if let Err(error) = kept.await {
             tracing::warn!(%error, "Could not keep the hosts' state");
-        }
-    }
-
-    /// What a host has counted since this was last asked.
-    fn count_since(&self, host: &Host) -> HostCounts {
-        let now = host.counts();
-        let before = self
-            .kept
-            .lock()
-            .expect("nobody panics with it")
-            .insert(host.key().clone(), now);
-        let before = before.unwrap_or_default();
-        HostCounts {
-            requests: now.requests - before.requests,
-            throttled: now.throttled - before.throttled,
         }
     }
 

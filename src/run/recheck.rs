@@ -20,9 +20,17 @@ const AT_ONCE: usize = 64;
 
 /// Checks what is doubtful, then lets the jobs end.
 pub(super) async fn work(runner: Arc<Runner>) {
-    if let Err(error) = check(&runner).await {
+    let turn = tokio::select! {
+        // The check is left to the next run.
+        () = runner.stop.cancelled() => None,
+        turn = runner.recheck.lock() => Some(turn),
+    };
+    if turn.is_some()
+        && let Err(error) = check(&runner).await
+    {
         runner.stumble(error).await;
     }
+    drop(turn);
     runner.rechecking.store(false, Ordering::Relaxed);
     runner.ended.notify_one();
 }

@@ -19,6 +19,7 @@ impl Status {
                 "items": self.totals.items, "records": self.totals.records, "damaged": self.totals.damaged,
             },
             "holder": self.holder,
+            "config_error": self.config_error,
             "jobs": jobs,
             "hosts": hosts,
         })
@@ -37,7 +38,8 @@ fn job(job: &JobStatus) -> Value {
     let [runs, pages, items, files, bytes] = job.life;
     json!({
         "name": job.name, "site": job.site, "listing": job.listing, "added": job.added,
-        "state": job.state.word(), "reason": job.reason, "until": time(job.until), "message": job.message,
+        "state": job.state.word(), "reason": job.reason, "until": time(job.until), "next_run": time(job.next),
+        "message": job.message,
         "pages": { "done": c.pages_done, "waiting": c.pages_waiting, "failed": c.pages_failed },
         "items": {
             "seen": c.seen, "new": c.fresh, "changed": c.changed, "unchanged": c.unchanged, "filtered": c.filtered,

@@ -3,6 +3,7 @@
 //! Reads the tables that a run writes, on a connection of its own, whether a larder runs or not.
 
 mod json;
+mod next;
 mod table;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,8 @@ pub struct Status {
     pub totals: Totals,
     /// The larder that holds it.
     pub holder: Option<Holder>,
+    /// Why the daemon goes on with the configuration before the last change.
+    pub config_error: Option<String>,
     /// Every job of the configuration or the database.
     pub jobs: Vec<JobStatus>,
     /// Every host that was asked.
@@ -88,6 +91,8 @@ pub struct JobStatus {
     pub reason: Option<String>,
     /// Until when it waits.
     pub until: Option<Millis>,
+    /// When the daemon at work runs it next.
+    pub next: Option<Millis>,
     /// What the site said, or what else a person should know.
     pub message: Option<String>,
     /// The run under way, or the last one.
@@ -122,6 +127,30 @@ impl Status {
     /// # Errors
     /// When the database cannot be read.
     pub fn read(config: &Config, only: Option<&str>, clock: &Clock) -> Result<Self, Error> {
+        Self::read_with(config, None, only, clock)
+    }
+
+    /// The same from the database alone, while the daemon goes on with a configuration that is no longer there; `bare` names
+    /// the archive only, and `mistakes` are those of what is there.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn read_without_config(
+        bare: &Config,
+        mistakes: String,
+        only: Option<&str>,
+        clock: &Clock,
+    ) -> Result<Self, Error> {
+        Self::read_with(bare, Some(mistakes), only, clock)
+    }
+
+    fn read_with(
+        config: &Config,
+        mistakes: Option<String>,
+        only: Option<&str>,
+        clock: &Clock,
+    ) -> Result<Self, Error> {
+        let known_jobs = mistakes.is_none();
         let state = &config.archive.state;
         let now = clock.now();
         let holder = Lock::holder(state);
@@ -133,12 +162,19 @@ impl Status {
             Some(reader) => (reader.totals()?, reader.jobs()?, reader.hosts()?),
             None => (Totals::default(), Vec::new(), Vec::new()),
         };
+        let daemon = holder
+            .as_ref()
+            .is_some_and(|holder| holder.kind == "daemon");
+        let mut config_error = mistakes;
+        if let (None, true, Some(reader)) = (&config_error, daemon, &reader) {
+            config_error = reader.refused_config()?;
+        }
         let wanted = |name: &str| only.is_none_or(|only| only == name);
         let known: BTreeSet<_> = rows.iter().map(|row| row.name.clone()).collect();
         let mut jobs: Vec<_> = rows
             .into_iter()
             .filter(|row| wanted(&row.name))
-            .map(|row| of_row(row, config, holder.is_some(), &hosts, now))
+            .map(|row| of_row(row, config, known_jobs, holder.is_some(), &hosts, now))
             .map(|job| with_trouble(job, holder.as_ref()))
             .collect();
         let new = config
@@ -169,11 +205,19 @@ impl Status {
                 .unwrap_or(usize::MAX)
         };
         jobs.sort_by_key(order);
+        if daemon {
+            let with_next = |job: JobStatus| {
+                let configured = config.job(&job.name).cloned();
+                next::with_next(job, configured.as_deref(), clock, now)
+            };
+            jobs = jobs.into_iter().map(with_next).collect();
+        }
         Ok(Self {
             path: config.archive.path.clone(),
             id,
             totals,
             holder,
+            config_error,
             jobs,
             hosts,
             now,
@@ -190,6 +234,7 @@ fn never_run(name: &str, site: &str, listing: &str) -> JobStatus {
         state: State::Idle,
         reason: None,
         until: None,
+        next: None,
         message: None,
         counts: RunCounts::default(),
         total: None,
@@ -202,8 +247,19 @@ fn never_run(name: &str, site: &str, listing: &str) -> JobStatus {
     }
 }
 
-fn of_row(row: JobRow, config: &Config, held: bool, hosts: &[HostRow], now: Millis) -> JobStatus {
-    let mut job = never_run(&row.name, &row.site, &row.listing);
+fn of_row(
+    row: JobRow,
+    config: &Config,
+    known_jobs: bool,
+    held: bool,
+    hosts: &[HostRow],
+    now: Millis,
+) -> JobStatus {
+    let mut job = match config.job(&row.name) {
+        // A job that was held before it was ever run has neither in its row.
+        Some(job) if row.site.is_empty() => never_run(&job.name, &job.site.name, &job.listing.name),
+        _ => never_run(&row.name, &row.site, &row.listing),
+    };
     job.life = row.life;
     job.failures = row.failures;
     job.message = row.message;
@@ -220,7 +276,7 @@ fn of_row(row: JobRow, config: &Config, held: bool, hosts: &[HostRow], now: Mill
         .filter_map(|site| hold_of(site, hosts, now))
         .max_by_key(|(until, _)| *until);
     job.state = match &row.last {
-        _ if configured.is_none() => State::Orphaned,
+        _ if configured.is_none() && known_jobs => State::Orphaned,
         _ if row.paused.is_some() => State::Paused,
         None => State::Idle,
         Some(last) if last.ended.is_none() && !held => State::Queued,

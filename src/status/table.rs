@@ -38,6 +38,15 @@ impl fmt::Display for Status {
             Some(holder) => writeln!(f, "  larder {holder} is at work")?,
             None => writeln!(f, "  no larder is at work")?,
         }
+        if let Some(error) = &self.config_error {
+            writeln!(
+                f,
+                "  the configuration was changed and has mistakes: the daemon goes on with the one before"
+            )?;
+            for line in error.lines() {
+                writeln!(f, "    {}", one_line(line))?;
+            }
+        }
         if self.jobs.is_empty() {
             return writeln!(
                 f,
@@ -95,10 +104,16 @@ impl Status {
         let mut lines = Vec::new();
         let message = job.message.as_deref().map(one_line).unwrap_or_default();
         match job.state {
+            State::Idle if job.last.is_none() && job.next.is_some() => {
+                lines.push("never run".to_owned());
+            }
             State::Idle if job.last.is_none() => {
                 lines.push(format!("never run: `larder run {}`", job.name));
             }
             State::Idle | State::Done => lines.extend(self.last(job)),
+            State::Queued if self.by_daemon() => {
+                lines.push("is about to begin, or waits for other jobs of its site".to_owned());
+            }
             State::Queued => {
                 let (pages, files) = (job.counts.pages_waiting, job.counts.files_waiting);
                 lines.push(format!(
@@ -108,7 +123,7 @@ impl Status {
                     job.name
                 ));
             }
-            State::Running => lines.push(progress(job)),
+            State::Running => lines.push(self.progress(job)),
             State::Waiting => {
                 let until = job
                     .until
@@ -139,6 +154,9 @@ impl Status {
             State::Orphaned => {
                 lines.push(format!("not in the configuration any more; what it archived stays. `larder forget {}` drops it from here", job.name));
             }
+        }
+        if let Some(next) = job.next.filter(|_| job.state != State::Waiting) {
+            lines.push(format!("next run {}", self.moment(next)));
         }
         if let Some(wall) = &job.wall {
             let of = job.total.map_or_else(String::new, |total| {
@@ -199,19 +217,41 @@ fn things(number: i64, word: &str) -> String {
     )
 }
 
-fn progress(job: &JobStatus) -> String {
-    let c = &job.counts;
-    let mut line = format!("{} pages", count(c.pages_done));
-    if let Some(total) = job.total {
-        let _ = write!(line, ", {} of {} items", count(c.seen), count(total));
+impl Status {
+    fn by_daemon(&self) -> bool {
+        self.holder.as_ref().is_some_and(|h| h.kind == "daemon")
     }
-    #[expect(clippy::cast_possible_truncation, reason = "a rate for people")]
-    let rate = bytes(job.rate.1 as i64);
-    let _ = write!(line, ", {:.1} files/s, {rate}/s", job.rate.0);
-    if let Some(eta) = job.eta_s {
-        let _ = write!(line, ", about {} left", duration(eta * 1000));
+
+    /// A time to come, as short as it can be said.
+    fn moment(&self, at: Millis) -> String {
+        const DAY: Millis = 24 * 60 * 60 * 1000;
+        let time = local_time(at);
+        match at - self.now {
+            // `2026-01-31 23:00:00`
+            ..DAY => time.get(11..16).unwrap_or(&time).to_owned(),
+            _ => time.get(..16).unwrap_or(&time).to_owned(),
+        }
     }
-    line
+
+    fn progress(&self, job: &JobStatus) -> String {
+        let c = &job.counts;
+        let mut line = format!("{} pages", count(c.pages_done));
+        if let Some(total) = job.total {
+            let _ = write!(line, ", {} of {} items", count(c.seen), count(total));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a rate for people")]
+        let rate = bytes(job.rate.1 as i64);
+        let _ = write!(line, ", {:.1} files/s, {rate}/s", job.rate.0);
+        if let Some(eta) = job.eta_s {
+            let end = self.moment(self.now.saturating_add(eta.saturating_mul(1000)));
+            let _ = write!(
+                line,
+                ", about {} left: finishes about {end}",
+                duration(eta * 1000)
+            );
+        }
+        line
+    }
 }
 
 /// Breaks a line at spaces.

@@ -23,6 +23,7 @@ mod requests;
 mod runs;
 mod schema;
 mod segments;
+mod standing;
 mod start;
 mod wanted;
 mod why;
@@ -44,8 +45,9 @@ pub use queue::{
 };
 pub use reads::{Doubt, Failure, FailureFilter, HostRow, ItemRow, JobRow, Reader, RunRow, Totals};
 pub use rebuild::{Contents, Rebuilder};
-pub use requests::{Answered, Request, Retried, ask};
+pub use requests::{Answered, BY_HAND, BY_USER, Request, Retried, ask};
 pub use runs::{Begun, JobSpec, Walks};
+pub use standing::Standing;
 pub use why::{HeldObject, Membership, QueuedTask, WantedFile};
 pub use writer::{Group, Store};
 

@@ -509,7 +509,7 @@ impl Group<'_> {
         match verdict {
             Verdict::JobWaits => {
                 self.db
-                    .prepare_cached("UPDATE jobs SET paused = ?2, message = ?3 WHERE id = ?1")?
+                    .prepare_cached("UPDATE jobs SET paused = ?2, message = ?3 WHERE id = ?1 AND paused IS NOT 'user'")?
                     .execute((lease.job, why.class.word(), &why.message))?;
             }
             Verdict::Failed => return self.give_up(lease, why.class),

@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use super::{Added, Error, Group, RunCounts, Store, wanted};
 use crate::{class::Class, clock::Millis};
+
+/// Why a job waits that somebody holds.
+pub const BY_USER: &str = "user";
+/// The same for people.
+pub const BY_HAND: &str = "held by hand";
 
 /// What a retry did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +35,10 @@ pub enum Request {
     Add(Added),
     /// Drop the job of this name.
     Forget(String),
+    /// Hold the job of this name.
+    Pause(String),
+    /// Let the job of this name go on, whatever it waited for.
+    Resume(String),
 }
 
 /// What was done of what was asked.
@@ -43,6 +52,10 @@ pub struct Answered {
     pub forgotten: Vec<i64>,
     /// Tasks that went with them.
     pub dropped: usize,
+    /// Rows of jobs that are held.
+    pub paused: Vec<i64>,
+    /// Names of jobs that were held and may go on, with why they waited.
+    pub resumed: Vec<(String, String)>,
     /// Whether a part is left to do: ask again.
     pub more: bool,
 }
@@ -82,10 +95,9 @@ impl Request {
                     at
                 ],
             ),
-            Self::Forget(name) => db.execute(
-                "INSERT INTO requests (verb, job, at) VALUES ('forget', ?, ?)",
-                params![name, at],
-            ),
+            Self::Forget(name) => named(db, "forget", name, at),
+            Self::Pause(name) => named(db, "pause", name, at),
+            Self::Resume(name) => named(db, "resume", name, at),
         }?;
         Ok(())
     }
@@ -104,9 +116,19 @@ impl Request {
             }),
             ("add", _) => serde_json::from_str(payload?).ok().map(Self::Add),
             ("forget", Some(job)) => Some(Self::Forget(job)),
+            ("pause", Some(job)) => Some(Self::Pause(job)),
+            ("resume", Some(job)) => Some(Self::Resume(job)),
             _ => None,
         }
     }
+}
+
+/// Leaves a request that is about a job alone.
+fn named(db: &Connection, verb: &str, name: &str, at: Millis) -> rusqlite::Result<usize> {
+    db.execute(
+        "INSERT INTO requests (verb, job, at) VALUES (?, ?, ?)",
+        params![verb, name, at],
+    )
 }
 
 impl Store {
@@ -178,8 +200,40 @@ impl Group<'_> {
                 answered.dropped += forgotten.tasks;
                 answered.forgotten.extend(forgotten.job);
             }
+            Request::Pause(name) => answered.paused.push(self.pause_by_hand(name)?),
+            Request::Resume(name) => {
+                let why = self.resume_by_hand(name)?;
+                answered.resumed.extend(why.map(|why| (name.clone(), why)));
+            }
         }
         Ok(())
+    }
+
+    /// Holds a job until somebody lets it go on, whether it was ever run or not. Returns its row.
+    fn pause_by_hand(&self, name: &str) -> Result<i64, Error> {
+        // What a new row lacks is written when the job is begun.
+        let sql = "INSERT INTO jobs (name, site, listing, params, walk, paused, message) VALUES (?, '', '', '', '', ?, ?)
+                   ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, message = excluded.message
+                   RETURNING id";
+        let mut hold = self.db.prepare_cached(sql)?;
+        Ok(hold.query_row((name, BY_USER, BY_HAND), |row| row.get(0))?)
+    }
+
+    /// Lets a job go on. Returns why it waited, if it did.
+    fn resume_by_hand(&self, name: &str) -> Result<Option<String>, Error> {
+        let why = "SELECT id, paused FROM jobs WHERE name = ? AND paused IS NOT NULL";
+        let row: Option<(i64, String)> = self
+            .db
+            .prepare_cached(why)?
+            .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((job, why)) = row else {
+            return Ok(None);
+        };
+        self.db
+            .prepare_cached("UPDATE jobs SET paused = NULL, message = NULL WHERE id = ?")?
+            .execute([job])?;
+        Ok(Some(why))
     }
 
     /// Puts failed tasks back into the queue, with no tries counted.

@@ -369,7 +369,9 @@ impl Group<'_> {
     /// When the database refuses.
     pub fn pause(&mut self, job: i64, reason: &str, message: &str) -> Result<(), Error> {
         self.db
-            .prepare_cached("UPDATE jobs SET paused = ?2, message = ?3 WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE jobs SET paused = ?2, message = ?3 WHERE id = ?1 AND paused IS NOT 'user'",
+            )?
             .execute((job, reason, message))?;
         Ok(())
     }

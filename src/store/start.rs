@@ -179,7 +179,7 @@ impl Group<'_> {
         self.delete_meta("recheck")
     }
 
-    fn set_meta(&mut self, key: &str, value: &str) -> Result<(), Error> {
+    pub(super) fn set_meta(&mut self, key: &str, value: &str) -> Result<(), Error> {
         let sql =
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         self.db.prepare_cached(sql)?.execute((key, value))?;
@@ -192,7 +192,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn delete_meta(&mut self, key: &str) -> Result<(), Error> {
+    pub(super) fn delete_meta(&mut self, key: &str) -> Result<(), Error> {
         let sql = "DELETE FROM meta WHERE key = ?";
         self.db.prepare_cached(sql)?.execute([key])?;
         Ok(())

@@ -242,6 +242,15 @@ impl Store {
         counts.get(&run).copied().unwrap_or_default()
     }
 
+    /// Drops the counters of a run that is over: a daemon has many.
+    pub fn drop_counts(&self, run: i64) {
+        self.shared
+            .counts
+            .lock()
+            .expect("nobody panics with it")
+            .remove(&run);
+    }
+
     /// Sets the counters of a run as the database has them.
     pub(super) fn set_counts(&self, run: i64, known: RunCounts) {
         self.shared

@@ -10,6 +10,7 @@ mod confirmation;
 mod contract_json;
 mod crash;
 mod crash_long;
+mod daemon;
 mod damage;
 mod days;
 mod dialects;

@@ -19,7 +19,7 @@ use larder::{
     clock::Clock,
     config::Config,
     http::Http,
-    run::{Ended, Patience, Runner, walks},
+    run::{Ended, Means, Patience, Runner, walks},
     session::Session,
 };
 use serde_json::{Value, json};
@@ -45,12 +45,13 @@ fn run_at(shell: &Shell, time: &str) -> Ended {
         let config = Config::load(&shell.path("archive.toml")).unwrap();
         let session = Session::open(&config, "run", clock.clone()).unwrap();
         let walks = walks(&config.jobs[0], clock.today(), false).unwrap();
+        let means = Means::of_one(Http::new(&config.network).unwrap());
         let runner = Runner::begin(
             &config,
             vec![(config.jobs[0].clone(), walks)],
             session.store.clone(),
             session.archive.clone(),
-            Http::new(&config.network).unwrap(),
+            &means,
             Patience::Ends,
             CancellationToken::new(),
         );
