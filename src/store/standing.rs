@@ -31,13 +31,21 @@ impl Reader {
     /// # Errors
     /// When SQLite refuses.
     pub fn standings(&self) -> Result<Vec<Standing>, Error> {
+        // Only a writer brings an older database up to date: before `days` came, no run was a full one of its own.
+        let (full, last_full) = if self.keeps("days")? {
+            (
+                "coalesce(r.full, 0)",
+                "(SELECT max(started) FROM runs WHERE job = j.id AND full = 1)",
+            )
+        } else {
+            ("0", "NULL")
+        };
         // Uses runs_of_job.
-        let mut select = self.db.prepare(
-            "SELECT j.id, j.name, j.paused, r.started, r.id IS NOT NULL AND r.ended IS NULL, coalesce(r.full, 0),
-                    coalesce((SELECT max(started) FROM runs WHERE job = j.id AND full = 1),
-                             (SELECT min(started) FROM runs WHERE job = j.id))
-             FROM jobs j LEFT JOIN runs r ON r.id = (SELECT max(id) FROM runs WHERE job = j.id)",
-        )?;
+        let mut select = self.db.prepare(&format!(
+            "SELECT j.id, j.name, j.paused, r.started, r.id IS NOT NULL AND r.ended IS NULL, {full},
+                    coalesce({last_full}, (SELECT min(started) FROM runs WHERE job = j.id))
+             FROM jobs j LEFT JOIN runs r ON r.id = (SELECT max(id) FROM runs WHERE job = j.id)"
+        ))?;
         let rows = select.query_map([], |row| {
             Ok(Standing {
                 job: row.get(0)?,
