@@ -24,7 +24,7 @@ use std::{
 use serde_json::json;
 use tokio::{
     sync::{Notify, watch as told},
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -327,17 +327,7 @@ impl Daemon {
             .extract_if(.., |_, running| running.work.is_finished());
         for (name, running) in over.collect::<Vec<_>>() {
             self.read = true;
-            let Running { runner, work, .. } = running;
-            let result = work.await;
-            for active in runner.jobs.values() {
-                self.say_end(
-                    &name,
-                    active.ended(),
-                    runner.context.store.counts(active.run),
-                );
-                self.session.store.drop_counts(active.run);
-            }
-            match result {
+            match self.take_leave(&name, running).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.trouble().is_some() => self.put_off(&name, &error),
                 Ok(Err(error)) => return Err(error.into()),
@@ -345,6 +335,21 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    /// Waits for a run to end, and tells of it.
+    async fn take_leave(
+        &self,
+        name: &str,
+        running: Running,
+    ) -> Result<Result<(), store::Error>, JoinError> {
+        let result = running.work.await;
+        let store = &self.session.store;
+        for active in running.runner.jobs.values() {
+            self.say_end(name, active.ended(), store.counts(active.run));
+            store.drop_counts(active.run);
+        }
+        result
     }
 
     fn put_off(&mut self, name: &str, error: &dyn std::fmt::Display) {
@@ -583,17 +588,12 @@ impl Daemon {
             store.hurry();
         });
         for (name, running) in std::mem::take(&mut self.running) {
-            let Running { runner, work, .. } = running;
-            match work.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(job.name = %name, %error, "The run of `{name}` broke off");
-                }
-                Err(error) => {
-                    tracing::error!(job.name = %name, %error, "The run of `{name}` broke off");
-                }
-            }
-            drop(runner);
+            let error = match self.take_leave(&name, running).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => panic.to_string(),
+            };
+            tracing::error!(job.name = %name, error, "The run of `{name}` broke off");
         }
         hurry.abort();
         let _ = hurry.await;

@@ -1,4 +1,6 @@
 //! What systemd is told of the daemon (sd_notify(3)), where it listens: lines in one datagram to `$NOTIFY_SOCKET`.
+//!
+//! The crate for it, sd-notify 0.5, knows no abstract sockets (`@…`) and waits where the queue is full.
 
 use std::{
     env,
