@@ -6,6 +6,7 @@
 
 mod dry;
 mod hold;
+pub(crate) mod hosts;
 mod lane;
 mod means;
 mod mirrors;
@@ -36,14 +37,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use under_way::UnderWay;
 pub use walks::{days_key, on_day, walks};
 
+use self::hosts::Holds;
 use crate::{
     archive::Archive,
     class::Class,
-    clock::Millis,
     config::{Config, Job, MinFree, Network, Site},
     disk::Trouble,
     http::Http,
-    pace::{HoldReason, Host, HostKey, Pace},
+    pace::{Host, HostKey, Pace},
     store::{self, JobSpec, Reader, RunCounts, Store, Walks},
     walk::shows_all,
 };
@@ -174,7 +175,7 @@ pub struct Runner {
     /// Whether what a larder that died has stored last is still being read again.
     rechecking: AtomicBool,
     /// Waits that an earlier process was asked for.
-    holds: BTreeMap<HostKey, (Option<Millis>, u32)>,
+    holds: Holds,
     lanes: Mutex<BTreeMap<HostKey, Arc<Notify>>>,
     leases: Mutex<BTreeSet<(i64, i64)>>,
     /// Whether this run does what other processes ask for; in a daemon that one does.
@@ -249,7 +250,7 @@ impl Runner {
             failing: AtomicU32::new(0),
             crowded: AtomicU32::new(0),
             rechecking: AtomicBool::new(true),
-            holds: holds(&config.archive.state),
+            holds: Holds::read(&config.archive.state),
             lanes: Mutex::default(),
             leases: Mutex::default(),
             attends: means.attends,
@@ -526,44 +527,9 @@ impl Runner {
         }
     }
 
-    /// Keeps what hosts asked for, so that it outlives this process and `status` can show it.
+    /// Keeps what hosts asked for.
     pub(super) async fn keep_hosts(&self) {
-        let now = self.context.store.clock().now();
-        let rows: Vec<_> = self
-            .context
-            .pace
-            .hosts()
-            .iter()
-            .map(|host| {
-                let hold = host.held();
-                let until = hold.as_ref().map(|hold| {
-                    let left = hold
-                        .until
-                        .saturating_duration_since(tokio::time::Instant::now());
-                    now + i64::try_from(left.as_millis()).unwrap_or(i64::MAX)
-                });
-                let reason = hold.map_or_else(String::new, |hold| hold.reason.to_string());
-                let counts = host.fresh_counts();
-                (host.key().to_string(), until, reason, counts, host.streak())
-            })
-            .collect();
-        let kept = self
-            .context
-            .store
-            .write("keep the hosts' state", move |group| {
-                for (host, until, reason, counts, streak) in rows {
-                    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-                    group.keep_host(
-                        &host,
-                        until,
-                        &reason,
-                        number(counts.requests),
-                        number(counts.throttled),
-                        streak,
-                    )?;
-                }
-                Ok(())
-            });
+        let kept = hosts::keep(&self.context.pace, &self.context.store);
         if let Err(error) = kept.await {
             tracing::warn!(%error, "Could not keep the hosts' state");
         }
@@ -612,21 +578,8 @@ impl Runner {
         }
     }
 
-    /// A wait that an earlier process was asked for still holds.
     fn restore_hold(&self, host: &Host) {
-        let Some((until, streak)) = self.holds.get(host.key()) else {
-            return;
-        };
-        if host.streak() == 0 {
-            host.set_streak(*streak);
-        }
-        let left = until.map_or(0, |until| until - self.context.store.clock().now());
-        if let Some(left) = u64::try_from(left)
-            .ok()
-            .filter(|left| *left > 0 && host.held().is_none())
-        {
-            host.hold(Duration::from_millis(left), HoldReason::RetryAfter, None);
-        }
+        self.holds.restore(host, self.context.store.clock().now());
     }
 
     /// The jobs whose tasks may be claimed, and those of them whose walk may not go on.
@@ -683,19 +636,6 @@ impl Runner {
 fn site_of<'a>(job: &'a Job, key: &HostKey) -> &'a Arc<Site> {
     let (name, port) = key.parts();
     job.site_at(name, port)
-}
-
-/// Until when hosts asked an earlier process to wait, and how often in a row.
-fn holds(state: &std::path::Path) -> BTreeMap<HostKey, (Option<Millis>, u32)> {
-    let rows = Reader::open(state)
-        .ok()
-        .flatten()
-        .and_then(|reader| reader.hosts().ok());
-    let held = |row: store::HostRow| Some((row.host.parse().ok()?, (row.until, row.streak)));
-    rows.unwrap_or_default()
-        .into_iter()
-        .filter_map(held)
-        .collect()
 }
 
 /// What the store must know of a job.

@@ -24,7 +24,11 @@ use crate::{
     fetch::allowed,
     http::{Http, Known, Outgoing, redact},
     pace::{HoldReason, Host, HostKey, Pace},
-    run::{Failure, judge},
+    run::{
+        Failure,
+        hosts::{self, Holds},
+        judge,
+    },
     store::{self, Store, Verdict},
 };
 
@@ -80,7 +84,8 @@ impl Medic {
             nth: AtomicU64::new(0),
             stop: stop.clone(),
         };
-        medic.restore_holds();
+        let state = store.path().parent().unwrap_or(store.path());
+        medic.restore_holds(&Holds::read(state));
         Ok(medic)
     }
 
@@ -269,55 +274,19 @@ impl Medic {
         }
     }
 
-    fn restore_holds(&self) {
-        let rows = open(&self.store).and_then(|reader| reader.hosts());
+    fn restore_holds(&self, holds: &Holds) {
         let now = self.store.clock().now();
-        for row in rows.unwrap_or_default() {
-            let left = row.until.map_or(0, |until| until - now);
-            let Some(key) = row.host.parse::<HostKey>().ok().filter(|_| left > 0) else {
-                continue;
-            };
-            let sites = self.sites.iter().filter(|site| {
-                let (name, port) = key.as_str().rsplit_once(':').unwrap_or((key.as_str(), ""));
-                port.parse().is_ok_and(|port| allowed(site, name, port))
-            });
-            for site in sites {
-                let wait = Duration::from_millis(left.unsigned_abs());
-                let host = self.pace.host(&key, site.media);
-                host.set_streak(row.streak);
-                host.hold(wait, HoldReason::RetryAfter, None);
+        for key in holds.waiting(now) {
+            let (name, port) = key.parts();
+            for site in self.sites.iter().filter(|site| allowed(site, name, port)) {
+                holds.restore(&self.pace.host(key, site.media), now);
             }
         }
     }
 
     /// Keeps what hosts asked for, as a run does.
     pub(super) async fn keep_hosts(&self) -> Result<(), store::Error> {
-        let now = self.store.clock().now();
-        let hosts = self.pace.hosts();
-        self.store
-            .write("keep the hosts' state", move |group| {
-                for host in hosts {
-                    let hold = host.held();
-                    let until = hold.as_ref().map(|hold| {
-                        let left = hold
-                            .until
-                            .saturating_duration_since(tokio::time::Instant::now());
-                        now + i64::try_from(left.as_millis()).unwrap_or(i64::MAX)
-                    });
-                    let reason = hold.map_or_else(String::new, |hold| hold.reason.to_string());
-                    let counts = host.counts();
-                    group.keep_host(
-                        host.key().as_str(),
-                        until,
-                        &reason,
-                        counts.requests.cast_signed(),
-                        counts.throttled.cast_signed(),
-                        host.streak(),
-                    )?;
-                }
-                Ok(())
-            })
-            .await
+        hosts::keep(&self.pace, &self.store).await
     }
 }
 
