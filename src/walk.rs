@@ -1,6 +1,9 @@
 //! One page: request, classify, select, commit.
 //!
-//! Looks at a reply before it parses it: a status, a login form or a challenge decides before any filter does.
+//! What is asked for is `task`'s to say, what a reply is taken for `reply`'s; here a page is asked for and stored.
+
+mod reply;
+mod task;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,29 +13,26 @@ use std::{
 use tokio::sync::Semaphore;
 use url::Url;
 
+use reply::read;
+pub use reply::{believed, classify};
+use task::leads_to;
+pub use task::{continued, endpoint, first_page, limit, outgoing, shows_all, with_secrets};
+
 use crate::{
     archive::{Digest, record_digest},
     class::Class,
     clock::{Millis, is_over},
     config::{Job, Site},
-    dialect::{
-        Asked, By, Endpoint, Entry, Follow, Gone, Login, NotFound, Page, ParamKind, Predicate,
-        Request, Shown, Step, Values,
-    },
+    dialect::{Endpoint, Entry, Follow, Page, Step},
     fetch::allowed,
-    http::{self, Http, Outgoing, Reply, redact, wall},
+    http::{Http, Outgoing, redact},
     pace::{HostKey, Pace},
     run::{Context, Failure, Mirrors, Signer, days_key},
     store::{CensusPage, Lease, PageCommit, PageOutcome, PageTask, Seen},
-    text::one_line,
 };
 
 /// Follow-ups that may lead to each other: a user, their works, a work, its comments, the replies to one, and one more.
 const MOST_DEPTH: u32 = 6;
-/// Bytes of a reply that are kept as evidence that something is gone.
-const MOST_EVIDENCE: usize = 16 << 10;
-/// Entries that no listing loses between two runs.
-const MANY: u64 = 1000;
 
 /// What a page led to.
 #[derive(Debug)]
@@ -47,155 +47,6 @@ pub struct Walked {
     pub items: usize,
     /// Whether the site was asked at all.
     pub asked: bool,
-}
-
-/// The site of a page task, and its endpoint there.
-///
-/// # Errors
-/// When the job's sites or their dialects do not know it.
-pub fn endpoint<'a>(
-    job: &'a Job,
-    task: &PageTask,
-) -> Result<(&'a Arc<Site>, &'a Arc<Endpoint>), Failure> {
-    let missing = |what: String| Failure::new(Class::Dialect, what);
-    let site = job.site_called(task.site.as_deref()).ok_or_else(|| {
-        let name = task.site.as_deref().unwrap_or_default();
-        missing(format!("the job does not lead to the site {name} any more"))
-    })?;
-    // Actions are not among the endpoints: no task can reach one, whatever names it.
-    let endpoint = site.dialect.endpoints.get(&task.endpoint);
-    let endpoint = endpoint.ok_or_else(|| {
-        missing(format!(
-            "the dialect {} has no endpoint `{}`",
-            site.dialect.name, task.endpoint
-        ))
-    })?;
-    Ok((site, endpoint))
-}
-
-/// The first page of a walk of a job's listing with `params`.
-pub fn first_page(job: &Job, params: Values) -> PageTask {
-    PageTask {
-        endpoint: job.listing.name.clone(),
-        at: job.listing.paging(&params).start(),
-        params,
-        depth: 0,
-        site: None,
-        needed: false,
-        day: None,
-        item: None,
-    }
-}
-
-/// The first page that something met at `from` leads to, where the job's sites know it.
-fn leads_to(job: &Job, from: &PageTask, follow: &Follow, depth: u32) -> Option<PageTask> {
-    let site = match &follow.dialect {
-        None => job.site_called(from.site.as_deref())?,
-        Some(dialect) => job.sites().find(|site| site.dialect.name == *dialect)?,
-    };
-    let endpoint = site.dialect.endpoints.get(&follow.endpoint)?;
-    Some(PageTask {
-        endpoint: follow.endpoint.clone(),
-        params: follow.params.clone(),
-        at: endpoint.paging(&follow.params).start(),
-        depth,
-        day: None,
-        site: (site.name != job.site.name).then(|| site.name.clone()),
-        needed: false,
-        item: None,
-    })
-}
-
-/// Pages of other endpoints that belong to the same listing as the page of `task`.
-///
-/// # Errors
-/// When one leads to an endpoint that is not known.
-pub fn continued(job: &Job, task: &PageTask, page: &Page) -> Result<Vec<PageTask>, Failure> {
-    let next = |follow: &Follow| {
-        let next = leads_to(job, task, follow, task.depth).ok_or_else(|| {
-            Failure::new(
-                Class::Dialect,
-                format!(
-                    "`{}` goes on with an unknown endpoint `{}`",
-                    task.endpoint, follow.endpoint
-                ),
-            )
-        })?;
-        Ok(PageTask {
-            needed: task.needed,
-            item: task.item,
-            ..next
-        })
-    };
-    page.follow.iter().map(next).collect()
-}
-
-/// Whether a walk of this job that comes to its end has shown everything that its listing holds. Page numbers drift while
-/// it walks, and the listing of a date is another one on the next day.
-pub fn shows_all(job: &Job) -> bool {
-    let paging = job.listing.paging(&job.params);
-    let mut kinds = job.listing.params.values().map(|param| param.kind);
-    let proves = match paging.by {
-        By::Once | By::Keyset | By::Cursor => true,
-        By::Offset => paging.overlap > 0,
-        By::Page => false,
-    };
-    proves && kinds.all(|kind| kind != ParamKind::Date)
-}
-
-/// Entries to ask for: the dialect's size or the site's, and no more than a job wants at all.
-pub fn limit(job: &Job, endpoint: &Endpoint, task: &PageTask) -> Option<u32> {
-    let paging = endpoint.paging(&task.params);
-    if task.at.limit.is_some() {
-        // Page numbers mean nothing without the size that they were counted with.
-        return task.at.limit;
-    }
-    let site = job.site_called(task.site.as_deref()).unwrap_or(&job.site);
-    let limit = paging.limit(site.page_size)?;
-    let most = job
-        .max_items
-        .filter(|_| task.depth == 0 && paging.max.is_some());
-    let most = most
-        .and_then(|most| u32::try_from(most).ok())
-        .unwrap_or(u32::MAX);
-    Some(limit.min(most).max(1))
-}
-
-/// The request for a page with everything secret attached, or `None` when the dialect knows that nothing can be left.
-///
-/// # Errors
-/// When a filter fails or a secret is unset.
-pub fn outgoing(job: &Job, task: &PageTask, now: Millis) -> Result<Option<Outgoing>, Failure> {
-    let (site, endpoint) = endpoint(job, task)?;
-    let request = endpoint
-        .request(site, &task.params, &task.at, limit(job, endpoint, task))
-        .map_err(|error| Failure::new(Class::Dialect, error))?;
-    let Some(request) = request else {
-        return Ok(None);
-    };
-    with_secrets(site, request, now).map(Some)
-}
-
-/// A request with what the site must be shown besides: its login, headers and cookies.
-///
-/// # Errors
-/// When a secret is unset.
-pub fn with_secrets(site: &Site, request: Request, now: Millis) -> Result<Outgoing, Failure> {
-    let mut out = Outgoing {
-        method: request.method,
-        headers: request.headers,
-        body: request.body,
-        sign: request.sign,
-        ..Outgoing::get(request.url)
-    };
-    if let (Some(login), Some(hook)) = (&site.login, site.dialect.login) {
-        out.secret_query = Login::query(hook, login, &site.vars)
-            .map_err(|error| Failure::new(Class::Auth, error))?;
-    }
-    out.secret_headers.clone_from(&site.headers);
-    out.cookies = site.cookies_for(&out.url, now);
-    out.proxy.clone_from(&site.proxy);
-    Ok(out)
 }
 
 /// Fetches and stores one page. `earlier` is how many entries an earlier walk of the listing met. `asked` is called when a
@@ -325,235 +176,6 @@ fn with_advice(site: &Site, failure: Failure) -> Failure {
     }
 }
 
-/// Classifies a reply and reads it off the async threads, two at once at most.
-///
-/// # Errors
-/// The failure to judge.
-pub async fn read(
-    readers: &Semaphore,
-    job: &Arc<Job>,
-    task: &PageTask,
-    reply: Reply,
-) -> Result<Page, Failure> {
-    let _reader = readers
-        .acquire()
-        .await
-        .map_err(|_| Failure::new(Class::Dialect, "larder is stopping"))?;
-    let (job, task) = (job.clone(), task.clone());
-    let parsing = tokio::task::spawn_blocking(move || {
-        let (site, endpoint) = endpoint(&job, &task)?;
-        let with: Vec<_> = job
-            .with
-            .iter()
-            .filter(|name| task.depth == 0 || job.listing.deeper().any(|deeper| deeper == *name))
-            .cloned()
-            .collect();
-        let asked = Asked {
-            base: &site.url,
-            params: &task.params,
-            cursor: &task.at.cursor,
-            status: reply.status,
-            with: &with,
-        };
-        let page = page(&job, site, endpoint, &asked, &reply);
-        let mut page = match page {
-            Err(mut failure) => {
-                failure.slow_down |= site.dialect.throttle.statuses.contains(&reply.status);
-                not_there(endpoint, &task, &reply, failure)?
-            }
-            Ok(page) => page,
-        };
-        if task.depth == 0
-            && let Some(predicate) = &job.filter
-        {
-            let before = page.entries.len();
-            page.entries
-                .retain(|entry| is_wanted(&job, predicate, entry));
-            page.filtered = (before - page.entries.len()) as u64;
-        }
-        Ok(page)
-    });
-    parsing.await.unwrap_or_else(|error| {
-        Err(Failure::new(
-            Class::Poison,
-            format!("larder panicked while it read the page: {error}"),
-        ))
-    })
-}
-
-fn page(
-    job: &Job,
-    site: &Site,
-    endpoint: &Endpoint,
-    asked: &Asked<'_>,
-    reply: &Reply,
-) -> Result<Page, Failure> {
-    if endpoint.ends_with.contains(&reply.status) {
-        return Ok(endpoint.nothing(asked));
-    }
-    classify(site, endpoint, asked, reply)?;
-    if endpoint.decode.is_none() && std::str::from_utf8(&reply.body).is_err() {
-        tracing::warn!(
-            job.name = %job.name,
-            "A page of `{}` is not UTF-8: its text is mended, the bytes are kept as hex", job.name
-        );
-    }
-    let page = endpoint.read(&reply.body, asked);
-    page.map_err(|error| Failure {
-        status: Some(reply.status),
-        retry_after: error.wait.or(reply.retry_after),
-        stale_key: error.stale_key,
-        ..Failure::new(error.class, error.message)
-    })
-}
-
-/// What a dialect makes of a 404: an empty page, or the end of the item that the page is about. Otherwise it is a failure.
-fn not_there(
-    endpoint: &Endpoint,
-    task: &PageTask,
-    reply: &Reply,
-    failure: Failure,
-) -> Result<Page, Failure> {
-    let meant = endpoint
-        .not_found
-        .filter(|_| matches!(failure.class, Class::Http404 | Class::Http410));
-    let nothing = Page::empty();
-    match meant {
-        Some(NotFound::Empty) => Ok(nothing),
-        // A page of HTML may be a proxy's, which knows nothing of items.
-        Some(NotFound::Gone) if task.item.is_some() && !is_html(endpoint, reply) => {
-            let raw = std::str::from_utf8(&reply.body).ok();
-            let raw = raw.filter(|raw| {
-                raw.len() < MOST_EVIDENCE
-                    && serde_json::from_str::<serde::de::IgnoredAny>(raw).is_ok()
-            });
-            let gone = Gone {
-                why: failure.message,
-                raw: raw.map(str::to_owned),
-            };
-            Ok(Page {
-                gone: Some(gone),
-                ..nothing
-            })
-        }
-        _ => Err(failure),
-    }
-}
-
-/// The page, unless it is empty where it cannot be.
-///
-/// # Errors
-/// What contradicts it.
-pub fn believed(
-    job: &Job,
-    task: &PageTask,
-    page: Page,
-    earlier: Option<u64>,
-) -> Result<Page, Failure> {
-    let (_, endpoint) = endpoint(job, task)?;
-    let earlier = earlier.filter(|_| task.depth == 0 && task.day.is_none());
-    if let Some(before) = throttled_at(endpoint, task, &page.shown, earlier) {
-        let message =
-            format!("the site shows 0 entries where it had {before}: that is how it throttles");
-        return Err(Failure::new(Class::RateLimited, message));
-    }
-    let limit = limit(job, endpoint, task);
-    let paging = endpoint.paging(&task.params);
-    match paging.doubts(&task.at, &page.shown, limit, earlier) {
-        Some(why) => Err(Failure::new(Class::Listing, why)),
-        None => Ok(page),
-    }
-}
-
-/// The entries that there were before a total of 0 came, where that is how the site throttles.
-fn throttled_at(
-    endpoint: &Endpoint,
-    task: &PageTask,
-    shown: &Shown,
-    earlier: Option<u64>,
-) -> Option<u64> {
-    if !endpoint.zero_throttles || shown.total != Some(0) || shown.count > 0 {
-        return None;
-    }
-    // A small listing may well have become empty since the last run.
-    let before = task.at.total.or(earlier.filter(|total| *total >= MANY));
-    before.filter(|before| *before > 0)
-}
-
-/// What the reply is before anybody reads it as a page.
-///
-/// # Errors
-/// The failure to judge.
-pub fn classify(
-    site: &Site,
-    endpoint: &Endpoint,
-    asked: &Asked<'_>,
-    reply: &Reply,
-) -> Result<(), Failure> {
-    let html = is_html(endpoint, reply);
-    let failure = |class, message: String, slow_down| Failure {
-        status: Some(reply.status),
-        retry_after: reply.retry_after,
-        slow_down,
-        ..Failure::new(class, message)
-    };
-    if (200..300).contains(&reply.status) {
-        if !html {
-            return Ok(());
-        }
-        let path = reply.url.path();
-        let path = path.strip_prefix(site.url.path().trim_end_matches('/'));
-        if path.is_some() && path == endpoint.missing.as_deref() {
-            let message = "the site leads to a page for people instead: it is not there (any more)";
-            return Err(failure(Class::Http404, message.to_owned(), false));
-        }
-        let (class, what) = wall(&reply.body).unwrap_or((Class::Listing, "an HTML page"));
-        return Err(failure(
-            class,
-            format!("{what} came instead of the listing"),
-            class == Class::Listing,
-        ));
-    }
-    let reported = if html {
-        None
-    } else {
-        endpoint.reported(&reply.body, asked)
-    };
-    let class = match (&reported, reply.status) {
-        (_, 429) => Class::RateLimited,
-        (Some(error), _) if error.class != Class::Listing => error.class,
-        // Refused without a word of the site's own: something in front of it does not want us.
-        (None, 403) => wall(&reply.body).map_or(Class::Blocked, |(class, _)| class),
-        // Where the site throttles with a status of its own, as bilibili does with 412.
-        (_, 400..500) if site.dialect.throttle.statuses.contains(&reply.status) => {
-            Class::RateLimited
-        }
-        (_, status) => http::of_status(status),
-    };
-    let words = reported
-        .as_ref()
-        .map_or_else(String::new, |error| format!(": {}", error.message));
-    let slow_down = class == Class::RateLimited || matches!(reply.status, 503 | 509 | 529);
-    let failure = failure(
-        class,
-        format!("the site answered {}{words}", reply.status),
-        slow_down,
-    );
-    let stale_key = reported.as_ref().is_some_and(|error| error.stale_key);
-    let wait = reported.and_then(|error| error.wait);
-    Err(Failure {
-        retry_after: wait.or(failure.retry_after),
-        stale_key,
-        ..failure
-    })
-}
-
-fn is_html(endpoint: &Endpoint, reply: &Reply) -> bool {
-    // What is decoded may well begin as a page does.
-    reply.content_type.as_deref() == Some("text/html")
-        || endpoint.decode.is_none() && reply.body.trim_ascii_start().starts_with(b"<")
-}
-
 async fn commit(
     context: &Context,
     job: &Arc<Job>,
@@ -653,18 +275,6 @@ fn queued(
     Ok(queued)
 }
 
-/// Asks a job's `where`. An error in it keeps the item and is reported.
-fn is_wanted(job: &Job, predicate: &Predicate, entry: &Entry) -> bool {
-    let Entry::Good(item) = entry else {
-        return true;
-    };
-    predicate.wants(item).unwrap_or_else(|error| {
-        let error = one_line(&error);
-        tracing::warn!(job.name = %job.name, item.kind = %one_line(&item.kind), item.id = %one_line(&item.id), error, "`where` failed; the item is kept");
-        true
-    })
-}
-
 /// Sorts one entry: an item with what it needs, or unreadable.
 fn select(
     job: &Job,
@@ -733,6 +343,3 @@ fn select(
     commit.items.push(seen);
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,8 +2,13 @@
 
 use proptest::prelude::*;
 
+use url::Url;
+
 use super::*;
-use crate::{config::Config, dialect::Cursor};
+use crate::{
+    config::Config,
+    dialect::{Cursor, Values},
+};
 
 /// A site that talks Moebooru.
 fn site() -> Arc<Site> {
