@@ -27,6 +27,7 @@ mod harness;
 mod history;
 mod leases;
 mod listings;
+mod loopback;
 mod members;
 mod mutations;
 mod operations;

@@ -13,7 +13,7 @@ use std::{
 use axum::{Router, body::Body, body::to_bytes, extract::State, response::Response};
 use url::form_urlencoded;
 
-use super::{answers, world::World};
+use super::{super::loopback::Loopback, answers, world::World};
 
 /// One request as it came.
 #[derive(Clone, Debug)]
@@ -110,32 +110,18 @@ async fn handle(State((site, media)): State<Site>, request: axum::extract::Reque
 impl Bilibili {
     /// A subject without a reply.
     pub(crate) fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listen = || {
-            runtime
-                .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-                .unwrap()
-        };
-        let (api, media) = (listen(), listen());
-        let url = |listener: &tokio::net::TcpListener| {
-            format!("http://{}", listener.local_addr().unwrap())
-        };
-        let (url, files) = (url(&api), url(&media));
+        let loopback = Loopback::bind();
+        let [url, files] = loopback.urls.clone();
         let shared = Arc::new(Shared {
             world: Mutex::new(World::new()),
             log: Mutex::default(),
             files: files.clone(),
         });
-        for (listener, is_media) in [(api, false), (media, true)] {
-            let router = Router::new()
+        let runtime = loopback.serve(|media| {
+            Router::new()
                 .fallback(handle)
-                .with_state((shared.clone(), is_media));
-            runtime.spawn(async move { axum::serve(listener, router).await });
-        }
+                .with_state((shared.clone(), media))
+        });
         Self {
             url,
             files,

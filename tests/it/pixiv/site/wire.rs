@@ -17,6 +17,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{answers, render, world::World};
+use crate::loopback::Loopback;
 
 /// One request as it came.
 #[derive(Clone, Debug)]
@@ -199,32 +200,18 @@ fn page(world: &mut World, request: &Request, img: &str) -> Answer {
 impl Pixiv {
     /// A site of which nobody knows anything yet.
     pub(crate) fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listen = || {
-            runtime
-                .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-                .unwrap()
-        };
-        let (www, images) = (listen(), listen());
-        let url = |listener: &tokio::net::TcpListener| {
-            format!("http://{}", listener.local_addr().unwrap())
-        };
-        let (url, img) = (url(&www), url(&images));
+        let loopback = Loopback::bind();
+        let [url, img] = loopback.urls.clone();
         let shared = Arc::new(Shared {
             world: Mutex::new(World::new()),
             log: Mutex::default(),
             img: img.clone(),
         });
-        for (listener, media) in [(www, false), (images, true)] {
-            let router = Router::new()
+        let runtime = loopback.serve(|media| {
+            Router::new()
                 .fallback(handle)
-                .with_state((shared.clone(), media));
-            runtime.spawn(async move { axum::serve(listener, router).await });
-        }
+                .with_state((shared.clone(), media))
+        });
         Self {
             url,
             img,
