@@ -766,6 +766,10 @@ fn forgetting_an_unfinished_job_records_what_is_known_and_takes_nothing_from_oth
     until("both have walked", || {
         (waits("mock-seed") == Some(json!(8)) && waits("mock-even") == Some(json!(4))).then_some(())
     });
+    // What was not asked for would stall the next run.
+    until("every file is begun", || {
+        (site.files().len() == 8).then_some(())
+    });
     let pid = rustix::process::Pid::from_raw(add.pid().cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     drop(add);

@@ -296,11 +296,15 @@ fn fault_17_a_disk_that_fails_three_times_in_a_row_pauses_the_job() {
 #[test]
 fn fault_19_a_process_with_few_descriptors_gets_all_files() {
     let world = world(60);
-    let slow = Fault::Forever(Box::new(Fault::Stall(Duration::from_millis(20))));
+    // More connections than descriptors come and go with each look at the database.
+    let config = fs::read_to_string(world.config()).expect("ours");
+    let config = config.replace("connections = 4", "connections = 16");
+    fs::write(world.config(), config).expect("ours");
+    let slow = Fault::Forever(Box::new(Fault::Stall(Duration::from_millis(50))));
     world.booru.script(What::AnyFile, vec![slow]);
-    // From too few to start with, one more each time: so there is one time when there are just too few to go on with.
+    // From too few to start with, a few more each time: so there is one time when there are just too few to go on with.
     let mut wanted = false;
-    for descriptors in 12..64 {
+    for descriptors in (12..112).step_by(4) {
         let limit = format!("ulimit -n {descriptors}");
         let out = limited(&world, &limit, &["-v", "run"]).wait(DEADLINE);
         wanted |= out.text().contains("descriptor left");
